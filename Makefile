@@ -1,0 +1,62 @@
+# Every command a contributor or a newcomer needs. `make help` lists them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find lib -name '*.py')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-light demo test test-slow check format dist smoke clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: an environment is set up again only when setup.py has changed.
+$(VENV)/light: setup.py lib/spanlake/spark/local.py | $(BIN)/python
+	@command -v java >/dev/null || { echo "Java 17 is needed (Spark runs on it)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark]'
+	$(BIN)/python -m spanlake.spark.local
+	touch $@
+
+$(VENV)/full: setup.py $(VENV)/light
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark,train,notebook,dev]'
+	touch $@
+
+setup-light: $(VENV)/light ## Spark and Delta into .venv, no torch
+
+setup: $(VENV)/full ## everything into .venv: torch, tests, tools
+
+demo: $(VENV)/light ## the main job on the bundled notes: tables in build/demo
+	$(BIN)/spark-submit jobs/demo.py
+
+test: $(VENV)/full ## all tests but the slow ones
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/full ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/full ## lint, format, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/full ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dist: dist/spanlake.zip ## the wheel, and the zip for --py-files, from the same tree
+
+dist/spanlake.zip: $(VENV)/full setup.py $(SOURCES)
+	rm -rf dist build/lib build/bdist.*
+	$(BIN)/python -m build --quiet --wheel --outdir dist .
+	cp dist/spanlake-*.whl $@
+
+smoke: dist/spanlake.zip ## what we ship works: the wheel outside the checkout, a job with the zip
+	tests/smoke.sh
+
+clean: ## remove what was built; the environment stays
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache spark-warehouse
