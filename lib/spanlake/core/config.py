@@ -1,0 +1,220 @@
+"""Configurations: YAML files checked by pydantic on the driver, before Spark starts.
+
+A file holds exactly one job's configuration. Unknown keys are refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spanlake.core.errors import ConfigError
+
+NOTE_COLUMNS = ("note_id", "note_text", "patient_id", "encounter_id", "note_type", "note_datetime")
+
+
+class Model(BaseModel):
+    """Base of every section: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TablesConfig(Model):
+    """Where the tables are: a folder (local, S3, ADLS ...) or a schema of the catalog."""
+
+    location: str | None = None
+    database: str | None = Field(None, alias="schema")  # `schema` is taken by pydantic
+
+    @model_validator(mode="after")
+    def _one_place(self) -> TablesConfig:
+        if (self.location is None) == (self.database is None):
+            raise ValueError("give either tables.location (a folder) or tables.schema")
+        return self
+
+
+class SourceConfig(Model):
+    """Where notes come from, and which of its columns is which of ours."""
+
+    format: Literal["csv", "jsonl", "parquet", "delta", "text", "omop"]
+    path: str | None = None
+    table: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    where: str | None = None
+    encoding: str = "UTF-8"
+    replacement_characters: Literal["refuse", "keep"] = "refuse"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceConfig:
+        if (self.path is None) == (self.table is None):
+            raise ValueError("give either source.path or source.table")
+        unknown = set(self.columns) - set(NOTE_COLUMNS)
+        if unknown:
+            raise ValueError(
+                f"source.columns maps {sorted(unknown)}; the columns of notes are {NOTE_COLUMNS}"
+            )
+        return self
+
+
+class IngestConfig(Model):
+    """`jobs/ingest.py`: a source into `notes` and `sentences`.
+
+    `removed_notes`: delete from our tables what the source no longer holds (it is the whole
+    truth), or keep it (the source is an increment).
+    """
+
+    tables: TablesConfig
+    source: SourceConfig
+    removed_notes: Literal["delete", "keep"] = "delete"
+
+
+class ExtractorConfig(Model):
+    """Which model reads the notes, and how. Device and batch size never change an answer."""
+
+    kind: Literal["dictionary", "bert"] = "dictionary"
+    labels: str = "kiwi"
+    model: str | None = None
+    main: str | None = None
+    modifier: str | None = None
+    relation: str | None = None
+    label_map: dict[str, str] = Field(default_factory=dict)
+    max_tokens: int = Field(256, ge=16, le=8192)
+    stride: int = Field(64, ge=0)
+    max_pair_words: int = Field(60, ge=1)
+    pair_threshold: float = Field(0.5, ge=0, le=1)
+    batch_tokens: int = Field(4096, ge=16)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> ExtractorConfig:
+        paths = (self.model, self.main, self.modifier, self.relation)
+        if self.kind == "dictionary" and any(paths):
+            raise ValueError("the dictionary takes no model, main, modifier or relation")
+        if self.kind == "bert" and not any(paths):
+            raise ValueError(
+                "bert needs extractor.model (a trained folder), or main and others"
+            )
+        if self.kind == "bert" and self.model and any(paths[1:]):
+            raise ValueError("give extractor.model, or main/modifier/relation, not both")
+        if self.stride * 2 >= self.max_tokens:
+            raise ValueError("extractor.stride must be less than half of extractor.max_tokens")
+        return self
+
+
+class ExtractConfig(Model):
+    """`jobs/extract.py`: `notes` and `sentences` into `entities` and `relations`.
+
+    A wave holds about `units_per_wave` units (`slices` sets their number directly), a task about
+    `units_per_task`. `max_failed_share` of the notes may fail before the job exits non-zero.
+    A run whose heartbeat is older than `stale_minutes` is taken for dead.
+    """
+
+    tables: TablesConfig
+    extractor: ExtractorConfig = ExtractorConfig()
+    where: str | None = None
+    slices: int | None = Field(None, ge=1, le=10_000)
+    units_per_wave: int = Field(2_000_000, ge=1)
+    units_per_task: int = Field(5_000, ge=1)
+    max_failed_share: float = Field(0.01, ge=0, le=1)
+    stale_minutes: int = Field(10, ge=1)
+
+
+class TrainConfig(Model):
+    """`jobs/train.py`: annotated notes (brat folders) into a model folder."""
+
+    kind: Literal["bert"] = "bert"
+    model: str
+    train: str
+    dev: str | None = None
+    to: str
+    labels: str = "kiwi"
+    epochs: int = Field(10, ge=1)
+    relation_epochs: int = Field(3, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    relation_learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(16, ge=1)
+    max_tokens: int = Field(256, ge=16)
+    stride: int = Field(64, ge=0)
+    max_pair_words: int = Field(60, ge=1)
+    seed: int = 42
+    resume: bool = True
+
+
+class EvaluateConfig(Model):
+    """What `evaluate` needs of an extract configuration: the extractor and where `scores` is."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    tables: TablesConfig | None = None
+    extractor: ExtractorConfig = ExtractorConfig()
+
+
+C = TypeVar("C", bound=Model)
+
+
+def load_config(kind: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
+    """Read a YAML file, apply ``key.sub=value`` overrides (values are YAML) and check the whole.
+
+    With no path the defaults are used. Raises ConfigError that names the file, the key and,
+    for an unknown key, the nearest known one.
+    """
+    values = _read(Path(path)) if path is not None else {}
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        where = path or "configuration"
+        raise ConfigError(f"{where}: " + "; ".join(_explain(kind, error))) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(values).__name__}")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set takes key=value, got {override!r}")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {key}: {parent} is not a section")
+    values[last] = yaml.safe_load(value)
+
+
+def _explain(kind: type[Model], error: ValidationError) -> list[str]:
+    return [_explain_one(kind, problem) for problem in error.errors()]
+
+
+def _explain_one(kind: type[Model], problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{place or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
+    known = _keys_at(kind, problem["loc"][:-1])
+    near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {place!r}; {hint}"
+
+
+def _keys_at(kind: type[BaseModel], place: Sequence[Any]) -> list[str]:
+    """Return the keys of the section at `place`, by walking down the pydantic models."""
+    for part in place:
+        annotation: Any = kind.model_fields[str(part)].annotation
+        options = (annotation, *getattr(annotation, "__args__", ()))
+        kind = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return [field.alias or name for name, field in kind.model_fields.items()]

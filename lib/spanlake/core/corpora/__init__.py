@@ -1,0 +1,24 @@
+"""Readers of annotated corpora to gold notes, and writers; none of them drops a line silently."""
+
+from spanlake.core.corpora.brat import parse_ann, read_ann, read_brat, write_ann, write_brat
+from spanlake.core.corpora.chemprot import read_chemprot
+from spanlake.core.corpora.gold import GoldNote, ReadReport
+from spanlake.core.corpora.iob import read_iob
+from spanlake.core.corpora.jsonl import read_jsonl, to_json, write_jsonl
+from spanlake.core.corpora.pubtator import read_pubtator
+
+__all__ = [
+    "GoldNote",
+    "ReadReport",
+    "parse_ann",
+    "read_ann",
+    "read_brat",
+    "read_chemprot",
+    "read_iob",
+    "read_jsonl",
+    "read_pubtator",
+    "to_json",
+    "write_ann",
+    "write_brat",
+    "write_jsonl",
+]

@@ -1,0 +1,209 @@
+"""brat standoff: ``NAME.txt`` with ``NAME.ann`` beside it, read to gold and written.
+
+Offsets count the characters of the file as stored, so CRLF is two. Lines of an ``.ann`` may come
+in any order. A discontinuous entity becomes its covering span and keeps its pieces. Events become
+relations from their trigger, labelled with the role without its trailing digits; an argument or
+attribute that names an event means its trigger.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from spanlake.core.corpora.gold import (
+    ONE_LINE,
+    Draft,
+    DraftRelation,
+    GoldNote,
+    ReadReport,
+    lines_of,
+    place,
+    read_text,
+    settle,
+)
+from spanlake.core.errors import DataError
+from spanlake.core.labels import LabelSet
+from spanlake.core.spans import Annotation, Entity, Span
+from spanlake.core.units import Note
+
+ENTITY = re.compile(r"(T\S+)\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
+RELATION = re.compile(r"R\S+\t(\S+) (\w+):(\S+) (\w+):(\S+)")
+EVENT = re.compile(r"(E\S+)\t\S+?:(T\S+)((?: +\S+:\S+)*)")
+ATTRIBUTE = re.compile(r"[AM]\S+\t(\S+) (\S+)(?: (.*))?")
+OTHER = re.compile(r"(\*|N\d+|#\d*)\t.*")
+NOT_READ = {"*": "symmetric_relation", "N": "normalization", "#": "comment"}
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """An .ann file before its ids are resolved, because its lines come in any order.
+
+    `events` holds (where, trigger id) by event id, `attributes` (where, target, (name, value)).
+    """
+
+    draft: Draft = field(default_factory=Draft)
+    events: dict[str, tuple[str, str]] = field(default_factory=dict)
+    attributes: list[tuple[str, str, tuple[str, str]]] = field(default_factory=list)
+
+
+def read_brat(folder: Path, labels: LabelSet | None = None) -> tuple[list[GoldNote], ReadReport]:
+    """Read every pair of NAME.txt and NAME.ann of a folder, in order of name, as note NAME.
+
+    Raises DataError when the folder has no notes, or a file lacks its partner.
+    """
+    texts = {path.stem for path in folder.glob("*.txt")}
+    anns = {path.stem for path in folder.glob("*.ann")}
+    if not texts:
+        raise DataError(f"{folder}: no .txt files")
+    if texts != anns:
+        lone = ", ".join(sorted(texts ^ anns)[:5])
+        raise DataError(f"{folder}: {len(texts ^ anns)} names lack .txt or .ann, as {lone}")
+    report = ReadReport()
+    notes = [Note(name, read_text(folder / f"{name}.txt")) for name in sorted(texts)]
+    return [_read(folder / f"{n.note_id}.ann", n, labels, report) for n in notes], report
+
+
+def read_ann(path: Path, note: Note, labels: LabelSet | None = None) -> tuple[GoldNote, ReadReport]:
+    """Read one .ann file about a note that is had from elsewhere (a folder of predictions)."""
+    report = ReadReport()
+    return _read(path, note, labels, report), report
+
+
+def parse_ann(
+    ann_text: str,
+    note_text: str,
+    *,
+    name: str,
+    report: ReadReport,
+    labels: LabelSet | None = None,
+) -> Annotation:
+    """Return what an .ann file's text says about a note; `name` stands for it in the report."""
+    parsed = _Parsed()
+    for where, line in lines_of(ann_text, name):
+        if line.strip():
+            _parse_line(line, note_text, where, parsed, report)
+    draft = parsed.draft
+
+    def key_of(name: str) -> str:
+        return parsed.events[name][1] if name in parsed.events else name
+
+    for where, trigger in parsed.events.values():
+        if trigger not in draft.entities:
+            report.problem(where, "dangling_event")
+    for where, target, attribute in parsed.attributes:
+        if key_of(target) not in draft.entities:
+            report.problem(where, "dangling_attribute")
+            continue
+        stands, entity = draft.entities[key_of(target)]
+        entity = replace(entity, attributes=(*entity.attributes, attribute))
+        draft.entities[key_of(target)] = stands, entity
+    draft.relations = [
+        replace(drawn, head=key_of(drawn.head), tail=key_of(drawn.tail))
+        for drawn in draft.relations
+    ]
+    return settle(draft, labels, report)
+
+
+def write_ann(annotation: Annotation) -> str:
+    """Return an annotation as .ann text: T, R and A lines; empty for an empty annotation.
+
+    Line breaks and tabs in the text column are written as spaces. Scores are not written. Raises
+    DataError for a label or attribute that the format cannot hold.
+    """
+    lines = [
+        f"T{i}\t{_token(entity.label)} {_offsets(entity)}\t{_shown(entity)}"
+        for i, entity in enumerate(annotation.entities, start=1)
+    ]
+    lines += [
+        f"R{i}\t{_token(relation.label)} Arg1:T{relation.head + 1} Arg2:T{relation.tail + 1}"
+        for i, relation in enumerate(annotation.relations, start=1)
+    ]
+    attributes = [
+        f"{_token(name)} T{i} {_value(value)}".rstrip(" ")
+        for i, entity in enumerate(annotation.entities, start=1)
+        for name, value in entity.attributes
+    ]
+    lines += [f"A{i}\t{attribute}" for i, attribute in enumerate(attributes, start=1)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def write_brat(folder: Path, notes: Iterable[GoldNote]) -> None:
+    """Write NOTE_ID.txt and NOTE_ID.ann for every note; raises DataError for an id with a path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for gold in notes:
+        name = gold.note.note_id
+        if not name or Path(name).name != name:
+            raise DataError(f"note id {name!r} cannot be a file name")
+        (folder / f"{name}.txt").write_bytes(gold.note.note_text.encode("utf-8"))
+        (folder / f"{name}.ann").write_bytes(write_ann(gold.annotation).encode("utf-8"))
+
+
+def _read(path: Path, note: Note, labels: LabelSet | None, report: ReadReport) -> GoldNote:
+    ann = read_text(path)
+    found = parse_ann(ann, note.note_text, name=path.name, report=report, labels=labels)
+    return GoldNote(note, found)
+
+
+def _parse_line(line: str, note_text: str, where: str, parsed: _Parsed, report: ReadReport) -> None:
+    bare = line.rstrip()
+    if OTHER.fullmatch(line):
+        report.count(NOT_READ[line[0]])
+    elif match := ENTITY.fullmatch(line):
+        key, label, offsets, stated = match.groups()
+        pieces = [(int(a), int(b)) for a, b in (piece.split() for piece in offsets.split(";"))]
+        entity = place(note_text, pieces, label, stated or "", where, report)
+        parsed.draft.add(key, where, entity, report)
+    elif match := RELATION.fullmatch(bare):
+        label, first, head, _, tail = match.groups()
+        if first == "Arg2":  # the roles are named, so their order is free
+            head, tail = tail, head
+        parsed.draft.relations.append(DraftRelation(where, head, tail, label))
+    elif match := EVENT.fullmatch(bare):
+        _parse_event(match, where, parsed, report)
+    elif match := ATTRIBUTE.fullmatch(bare):
+        name, target, value = match.groups()
+        parsed.attributes.append((where, target, (name, value or "")))
+    else:
+        report.problem(where, "bad_line")
+
+
+def _parse_event(match: re.Match[str], where: str, parsed: _Parsed, report: ReadReport) -> None:
+    event, trigger, arguments = match.groups()
+    if event in parsed.events:
+        report.problem(where, "bad_line")
+        return
+    report.count("event")
+    parsed.events[event] = where, trigger
+    for argument in arguments.split():
+        role, _, target = argument.rpartition(":")
+        label = role.rstrip("0123456789") or role
+        parsed.draft.relations.append(DraftRelation(where, trigger, target, label))
+
+
+def _offsets(entity: Entity) -> str:
+    return ";".join(f"{span.start} {span.end}" for span in _pieces(entity))
+
+
+def _shown(entity: Entity) -> str:
+    """The text column: the pieces' texts joined by a space, on one line."""
+    texts = [entity.text[p.start - entity.start : p.end - entity.start] for p in _pieces(entity)]
+    return " ".join(texts).translate(ONE_LINE)
+
+
+def _pieces(entity: Entity) -> tuple[Span, ...]:
+    return entity.pieces or (entity.span,)
+
+
+def _token(label: str) -> str:
+    if not label or re.search(r"\s", label):
+        raise DataError("brat cannot hold an empty label or name, or one with white space")
+    return label
+
+
+def _value(value: str) -> str:
+    if value != value.translate(ONE_LINE).strip():
+        raise DataError("brat cannot hold an attribute value with tabs, line breaks or outer space")
+    return value

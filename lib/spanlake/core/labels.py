@@ -1,0 +1,90 @@
+"""Label sets: which labels exist, on which layer, and which relations are allowed between them.
+
+A label set is a YAML file of the package's `labels` folder, or any file of that shape.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spanlake.core.errors import ConfigError
+
+Layer = Literal["main", "modifier"]
+LAYERS: tuple[Layer, Layer] = ("main", "modifier")
+
+
+class LabelSet(BaseModel):
+    """Labels with definitions, and the (head label, tail label) pairs that may be related.
+
+    `aliases` and `relation_aliases` normalise labels that stray in a corpus's files.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    source: str = ""
+    main: dict[str, str]
+    modifier: dict[str, str] = Field(default_factory=dict)
+    relations: dict[str, str] = Field(default_factory=dict)
+    pairs: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    aliases: dict[str, str] = Field(default_factory=dict)
+    relation_aliases: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LabelSet:
+        both = set(self.main) & set(self.modifier)
+        if both:
+            raise ValueError(f"labels on both layers: {sorted(both)}")
+        named = {*self.pairs, *(tail for tails in self.pairs.values() for tail in tails)}
+        unknown = named | set(self.aliases.values())
+        unknown -= {*self.main, *self.modifier}
+        if unknown:
+            raise ValueError(f"pairs or aliases name labels that do not exist: {sorted(unknown)}")
+        return self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (*self.main, *self.modifier)
+
+    def layer_of(self, label: str) -> Layer:
+        """Return the label's layer; raises ConfigError for a label that the set lacks."""
+        if label in self.main:
+            return "main"
+        if label in self.modifier:
+            return "modifier"
+        raise ConfigError(f"label {label!r} is not in label set {self.name!r}")
+
+    def labels_of(self, layer: Layer) -> tuple[str, ...]:
+        """Return a layer's labels in their order in the file."""
+        return tuple(self.main if layer == "main" else self.modifier)
+
+    def allows(self, head: str, tail: str) -> bool:
+        """Tell whether a relation may go from a `head` to a `tail` label."""
+        return tail in self.pairs.get(head, ())
+
+
+@functools.cache
+def load_labels(name: str) -> LabelSet:
+    """Load a label set by the name of a bundled one, or from a YAML file.
+
+    Raises ConfigError with the bundled names when there is no such set, or the file is wrong.
+    """
+    folder = resources.files("spanlake") / "labels"
+    path = Path(name) if name.endswith((".yml", ".yaml")) else folder / f"{name}.yml"
+    if not path.is_file():
+        known = sorted(
+            p.name.removesuffix(".yml") for p in folder.iterdir() if p.name.endswith(".yml")
+        )
+        raise ConfigError(
+            f"no label set {name!r}; bundled: {', '.join(known)}, or a path to a .yml"
+        )
+    try:
+        return LabelSet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise ConfigError(f"label set {name!r}: {error}") from error

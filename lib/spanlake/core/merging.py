@@ -1,0 +1,209 @@
+"""Put a note's extractions back together: what the tables and the `.ann` files say of it.
+
+Pure functions, shared by the Spark job's derive step, the SQL function and the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from spanlake.core.errors import DataError
+from spanlake.core.labels import LabelSet
+from spanlake.core.spans import Annotation, Entity, Relation
+from spanlake.core.units import Extraction, Note, Sentence
+
+State = Literal["done", "empty", "failed", "quarantined"]
+DERIVE_VERSION = "1"  # raise by hand when the rows of an unchanged note would change
+
+
+@dataclass(frozen=True, slots=True)
+class EntityRow:
+    """One row of `entities`, without the columns that all rows of its note share."""
+
+    entity_id: str
+    sentence_index: int
+    section: str
+    layer: str
+    label: str
+    text: str
+    start: int
+    end: int
+    score: float | None
+    negated: bool
+    uncertain: bool
+    subject: str | None
+    alignment: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelationRow:
+    """One row of `relations`, without the columns that all rows of its note share."""
+
+    relation_id: str
+    head_entity_id: str
+    tail_entity_id: str
+    label: str
+    score: float | None
+    head_label: str
+    head_text: str
+    head_start: int
+    head_end: int
+    tail_label: str
+    tail_text: str
+    tail_start: int
+    tail_end: int
+    same_sentence: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoteResult:
+    """All that is known of one note: its rows, its state, and how much of it was read.
+
+    `failed` notes are planned again; `quarantined` ones hold text that cannot be read, and keep
+    what could be. `chars_seen` is `chars` less the characters of sentences that no model saw.
+    """
+
+    state: State
+    chars: int
+    chars_seen: int
+    annotation: Annotation
+    entities: tuple[EntityRow, ...] = ()
+    relations: tuple[RelationRow, ...] = ()
+    error_class: str | None = None
+    reason: str | None = None
+
+
+def merge(
+    note: Note,
+    sentences: Sequence[Sentence],
+    extractions: Sequence[Extraction],
+    labels: LabelSet,
+    pipeline_fingerprint: str,
+) -> NoteResult:
+    """Merge one extraction per sentence into the note's result; every offset is checked.
+
+    A note with a `transient` extraction is `failed` and has no rows, so that a later plan can
+    write them; one with an `unreadable` extraction is `quarantined` and keeps the other rows.
+    """
+    if len(sentences) != len(extractions):
+        raise ValueError(f"{len(sentences)} sentences but {len(extractions)} extractions")
+    if not sentences and note.note_text.strip():
+        raise DataError(f"note {note.note_id} has text but no sentences")
+    chars = len(note.note_text)
+    seen = chars - sum(_unseen(s, e) for s, e in zip(sentences, extractions, strict=True))
+    state, error_class, reason = _state(sentences, extractions)
+    if state in ("empty", "failed"):
+        return NoteResult(state, chars, seen, Annotation(), (), (), error_class, reason)
+    annotation, index = _annotation(sentences, extractions)
+    annotation.check(note.note_text)
+    sha256 = note.text_sha256
+    rows = _Rows(note, sentences, annotation, index, labels, pipeline_fingerprint, sha256)
+    return NoteResult(
+        state, chars, seen, annotation, rows.entities(), rows.relations(), error_class, reason
+    )
+
+
+def _unseen(sentence: Sentence, extraction: Extraction) -> int:
+    return sentence.span.end - sentence.span.start - extraction.chars_seen
+
+
+def _state(
+    sentences: Sequence[Sentence], extractions: Sequence[Extraction]
+) -> tuple[State, str | None, str | None]:
+    bad = [e for e in extractions if e.outcome != "ok"]
+    if not bad:
+        return ("done" if sentences else "empty"), None, None
+    transient = [e for e in bad if e.outcome == "transient"]
+    first = (transient or bad)[0]
+    reason = f"{len(bad)} of {len(extractions)} units: {first.reason or first.outcome}"
+    return ("failed" if transient else "quarantined"), first.error_class, reason
+
+
+def _annotation(
+    sentences: Sequence[Sentence], extractions: Sequence[Extraction]
+) -> tuple[Annotation, list[int]]:
+    """Return the note-absolute annotation, and the sentence that each entity stands in."""
+    entities: list[Entity] = []
+    relations: list[Relation] = []
+    index: list[int] = []
+    for number, (sentence, extraction) in enumerate(zip(sentences, extractions, strict=True)):
+        first = len(entities)
+        entities += [entity.shift(sentence.span.start) for entity in extraction.entities]
+        index += [number] * len(extraction.entities)
+        relations += [
+            Relation(first + r.head, first + r.tail, r.label, r.score) for r in extraction.relations
+        ]
+    return Annotation(tuple(entities), tuple(relations)), index
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    note: Note
+    sentences: Sequence[Sentence]
+    annotation: Annotation
+    index: Sequence[int]
+    labels: LabelSet
+    fingerprint: str
+    text_sha256: str
+
+    def entities(self) -> tuple[EntityRow, ...]:
+        tails: dict[int, list[Entity]] = {}
+        for relation in self.annotation.relations:
+            tails.setdefault(relation.head, []).append(self.annotation.entities[relation.tail])
+        numbered = enumerate(self.annotation.entities)
+        return tuple(self._entity(i, entity, tails.get(i, [])) for i, entity in numbered)
+
+    def _entity(self, i: int, entity: Entity, tails: list[Entity]) -> EntityRow:
+        subjects = [tail.text for tail in tails if tail.label == "subject"]
+        return EntityRow(
+            entity_id=self._entity_id(entity),
+            sentence_index=self.index[i],
+            section=self.sentences[self.index[i]].section,
+            layer=self.labels.layer_of(entity.label),
+            label=entity.label,
+            text=entity.text,
+            start=entity.start,
+            end=entity.end,
+            score=entity.score,
+            negated=any(tail.label == "negation" for tail in tails),
+            uncertain=any(tail.label == "uncertain" for tail in tails),
+            subject=subjects[0] if subjects else None,
+            alignment="exact",
+        )
+
+    def relations(self) -> tuple[RelationRow, ...]:
+        return tuple(self._relation(relation) for relation in self.annotation.relations)
+
+    def _relation(self, relation: Relation) -> RelationRow:
+        head = self.annotation.entities[relation.head]
+        tail = self.annotation.entities[relation.tail]
+        ids = self._entity_id(head), self._entity_id(tail)
+        return RelationRow(
+            relation_id=_row_id(*ids, relation.label),
+            head_entity_id=ids[0],
+            tail_entity_id=ids[1],
+            label=relation.label,
+            score=relation.score,
+            head_label=head.label,
+            head_text=head.text,
+            head_start=head.start,
+            head_end=head.end,
+            tail_label=tail.label,
+            tail_text=tail.text,
+            tail_start=tail.start,
+            tail_end=tail.end,
+            same_sentence=self.index[relation.head] == self.index[relation.tail],
+        )
+
+    def _entity_id(self, entity: Entity) -> str:
+        layer = self.labels.layer_of(entity.label)
+        key = (self.note.note_id, self.text_sha256, entity.start, entity.end)
+        return _row_id(*key, layer, entity.label, self.fingerprint)
+
+
+def _row_id(*parts: object) -> str:
+    """Return the first 32 hex digits of a SHA-256 over what makes a row: the same at every run."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:32]

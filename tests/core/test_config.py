@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from spanlake.core.config import ExtractConfig, IngestConfig, TrainConfig, load_config
+from spanlake.core.errors import ConfigError
+
+
+@pytest.fixture
+def conf(tmp_path):
+    def write(text):
+        path = tmp_path / "conf.yml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_file_and_overrides_make_a_configuration(conf):
+    path = conf("tables: {location: build/t}\nextractor: {kind: dictionary}\n")
+    config = load_config(ExtractConfig, path, ["slices=3", "tables.location=elsewhere"])
+    assert (config.slices, config.tables.location) == (3, "elsewhere")
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(conf):
+    path = conf("tables: {location: t}\nextractor: {kind: bert, modle: x}\n")
+    with pytest.raises(ConfigError, match=r"unknown key 'extractor.modle'; did you mean 'model'"):
+        load_config(ExtractConfig, path)
+
+
+def test_a_schema_is_given_by_its_own_name(conf):
+    config = load_config(ExtractConfig, conf("tables: {schema: main.notes}"))
+    assert config.tables.database == "main.notes"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tables: {}", "either tables.location"),
+        ("tables: {location: t}\nextractor: {kind: bert}", "bert needs extractor.model"),
+        ("tables: {location: t}\nslices: 0", "slices"),
+        ("- a\n- b", "expected keys and values"),
+        ("tables: [", "not YAML"),
+        ("tables: {location: t}\nextractor: {stride: 200}", "less than half"),
+    ],
+)
+def test_wrong_configurations_say_what_is_wrong(conf, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(ExtractConfig, conf(text))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no_such\.yml"):
+        load_config(TrainConfig, tmp_path / "no_such.yml")
+
+
+def test_the_column_map_knows_the_columns_of_notes(conf):
+    text = "tables: {location: t}\nsource: {format: csv, path: x, columns: {note: text}}"
+    with pytest.raises(ConfigError, match="the columns of notes are"):
+        load_config(IngestConfig, conf(text))
+
+
+def test_an_override_without_a_value_is_refused(conf):
+    with pytest.raises(ConfigError, match="key=value"):
+        load_config(ExtractConfig, conf("tables: {location: t}"), ["slices"])
