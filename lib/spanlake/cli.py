@@ -1,0 +1,87 @@
+"""The `spanlake` command: the library without Spark, for a folder of notes on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from spanlake.core.config import EvaluateConfig, load_config
+from spanlake.core.errors import SpanlakeError
+from spanlake.core.labels import load_labels
+from spanlake.models import load_extractor
+from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
+from spanlake.report.folder import annotate_folder
+from spanlake.report.scores import table, to_json
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a subcommand; returns 0, 1 when something failed, 2 for a wrong call."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
+    try:
+        return int(arguments.run(arguments))
+    except SpanlakeError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="spanlake", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    annotate = commands.add_parser("annotate", help="write a brat .ann for every .txt of a folder")
+    annotate.add_argument("notes", type=Path, metavar="NOTES_FOLDER")
+    annotate.add_argument("--to", type=Path, required=True, metavar="OUT_FOLDER")
+    _add_config(annotate)
+    annotate.set_defaults(run=_annotate)
+    evaluate = commands.add_parser("evaluate", help="score a model or a folder of .ann files")
+    evaluate.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
+    evaluate.add_argument("--predicted", type=Path, help="folder of .ann files to score")
+    evaluate.add_argument("--labels", default="kiwi", help="label set of --predicted: kiwi")
+    evaluate.add_argument("--json", type=Path, help="write the scores to this file")
+    _add_config(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, help="conf/extract_*.yml; default: the dictionary")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override one key of the configuration; may be repeated",
+    )  # fmt: skip
+
+
+def _annotate(arguments: argparse.Namespace) -> int:
+    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+    failed = annotate_folder(arguments.notes, arguments.to, load_extractor(config.extractor))
+    for note_id, error_class in failed.items():
+        sys.stderr.write(f"failed: {note_id} ({error_class})\n")
+    return 1 if failed else 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    evaluation = _evaluation(arguments)
+    print(table(evaluation.scores))
+    for problem in evaluation.report.problems:
+        sys.stderr.write(f"{problem}\n")
+    if arguments.json:
+        text = json.dumps(to_json(evaluation.scores), indent=2)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def _evaluation(arguments: argparse.Namespace) -> Evaluation:
+    if arguments.predicted and (arguments.config or arguments.overrides):
+        raise SpanlakeError("give --predicted (a folder) or --config (a model), not both")
+    if arguments.predicted:
+        labels = load_labels(arguments.labels)
+        return evaluate_folder(arguments.gold, arguments.predicted, labels)
+    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+    return evaluate_extractor(arguments.gold, load_extractor(config.extractor))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

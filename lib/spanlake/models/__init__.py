@@ -1,0 +1,54 @@
+"""Extractors: units in, extractions out. Nothing here knows Spark or files of notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.labels import LabelSet, load_labels
+from spanlake.core.spans import Entity, Relation
+from spanlake.core.units import Extraction, Unit
+from spanlake.models.stats import Stats
+
+
+class Extractor(Protocol):
+    """What every model offers; one instance serves one process.
+
+    `fingerprint` hashes all that can change an answer; `device` says where the model runs.
+    """
+
+    labels: LabelSet
+    fingerprint: str
+    device: str
+    stats: Stats
+
+    def extract(self, units: Sequence[Unit]) -> list[Extraction]:
+        """Return one extraction per unit, in order."""
+        ...
+
+    def link(
+        self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
+    ) -> list[list[Relation]]:
+        """Score relations among given entities (offsets relative to each target), per unit."""
+        ...
+
+
+def load_extractor(config: ExtractorConfig) -> Extractor:
+    """Load the configured extractor; raises ModelError when its weights or packages are missing."""
+    if config.kind == "dictionary":
+        from spanlake.models.dictionary import Dictionary
+
+        return Dictionary(load_labels(config.labels))
+    from spanlake.models.bert import Bert
+
+    return Bert(config)
+
+
+def model_fingerprint(config: ExtractorConfig) -> str:
+    """Return the extractor's fingerprint without its weights: the driver may have no torch."""
+    if config.kind == "dictionary":
+        return load_extractor(config).fingerprint
+    from spanlake.models.loading import fingerprint_of_config
+
+    return fingerprint_of_config(config)

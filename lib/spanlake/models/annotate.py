@@ -1,0 +1,57 @@
+"""Whole notes in one process: split, extract, merge. The Spark job does the same in three steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from spanlake.core.merging import NoteResult, merge
+from spanlake.core.sentences import SPLITTER_VERSION, split
+from spanlake.core.spans import Annotation, Entity, Relation
+from spanlake.core.units import Note, Sentence, sha256, units_of
+from spanlake.models import Extractor
+from spanlake.models.guard import extract_safely
+
+UNIT_VERSION = "1"  # plain sentences
+
+
+def pipeline_fingerprint(model_fingerprint: str, derive_version: str) -> str:
+    """Return the hash of all that can change a row: model, splitter, units and derive."""
+    return sha256("\x1f".join((model_fingerprint, SPLITTER_VERSION, UNIT_VERSION, derive_version)))
+
+
+def annotate(notes: Sequence[Note], extractor: Extractor, fingerprint: str) -> list[NoteResult]:
+    """Return each note's result, in order; the notes' sentences are read in one call."""
+    sentences = [split(note.note_text) for note in notes]
+    units = [
+        u for note, own in zip(notes, sentences, strict=True) for u in units_of(note.note_text, own)
+    ]
+    answers = iter(extract_safely(extractor, units))
+    return [
+        merge(note, own, list(islice(answers, len(own))), extractor.labels, fingerprint)
+        for note, own in zip(notes, sentences, strict=True)
+    ]
+
+
+def link(note: Note, gold: Annotation, extractor: Extractor) -> Annotation:
+    """Return the note's given entities with the relations that the extractor finds among them.
+
+    Entities that a sentence boundary cuts can have no relation.
+    """
+    sentences = split(note.note_text)
+    members = [_inside(gold.entities, sentence) for sentence in sentences]
+    inputs = [
+        [gold.entities[i].shift(-sentence.span.start) for i in own]
+        for sentence, own in zip(sentences, members, strict=True)
+    ]
+    linked = extractor.link(units_of(note.note_text, sentences), inputs)
+    relations = [
+        Relation(own[r.head], own[r.tail], r.label, r.score)
+        for own, found in zip(members, linked, strict=True)
+        for r in found
+    ]
+    return Annotation(gold.entities, tuple(relations))
+
+
+def _inside(entities: Sequence[Entity], sentence: Sentence) -> list[int]:
+    return [i for i, entity in enumerate(entities) if sentence.span.contains(entity.span)]

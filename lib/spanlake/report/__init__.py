@@ -1,0 +1,1 @@
+"""What people read: score tables and pages. Nothing here knows Spark."""

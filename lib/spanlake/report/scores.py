@@ -1,0 +1,119 @@
+"""Scores for people and programs: a JSON shape, a printed table, rows for the `scores` table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spanlake.core.counts import Counts, EntityCounts, LayerScores, ManyCounts, Scores
+
+DASH = "-"  # an undefined ratio; 0.000 would say that something was predicted and all of it wrong
+
+
+def to_json(scores: Scores) -> dict[str, object]:
+    """Return what `spanlake evaluate --json` writes; undefined ratios are None."""
+    linked = scores.gold_entities
+    return {
+        "entities": _layer_json(scores.entities),
+        "modifiers": _layer_json(scores.modifiers),
+        "relations": {
+            "gold_entities": None if linked is None else _six(linked),
+            "strict": _six(scores.relations_strict),
+            "relaxed": _six(scores.relations_relaxed),
+        },
+    }
+
+
+def rows(scores: Scores, **columns: object) -> list[dict[str, object]]:
+    """Return one flat row per level, label and mode, each with the given columns in front.
+
+    `level` is entities, modifiers or relations; `label` is None for all labels together. Raises
+    TypeError when a given column has the name of one of the score's own.
+    """
+    return [
+        dict(**columns, level=level, label=label, mode=mode, **_six(counts), support=counts.support)
+        for level, label, mode, counts in _flat(scores)
+    ]
+
+
+def table(scores: Scores) -> str:
+    """Return a fixed-width table: layers with their labels, then relations; ends with a newline."""
+    names = ["gold entities", *scores.entities.labels, *scores.modifiers.labels]
+    width = max(map(len, names)) + 2
+    lines = [
+        *_layer_lines("entities", scores.entities, width),
+        *_layer_lines("modifiers", scores.modifiers, width),
+        *_relation_lines(scores, width),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _six(counts: Counts | ManyCounts) -> dict[str, object]:
+    names = ("precision", "recall", "f1", "tp", "fp", "fn")
+    return {name: getattr(counts, name) for name in names}
+
+
+def _layer_json(layer: LayerScores) -> dict[str, object]:
+    micro = layer.micro
+    return {
+        "strict": _six(micro.strict),
+        "relaxed": _six(micro.relaxed),
+        "relaxed_many": _six(micro.relaxed_many),
+        "labels": {
+            label: {"strict": _six(one.strict), "relaxed": _six(one.relaxed)}
+            for label, one in layer.labels.items()
+        },
+    }
+
+
+def _flat(scores: Scores) -> Iterator[tuple[str, str | None, str, Counts | ManyCounts]]:
+    for level, layer in (("entities", scores.entities), ("modifiers", scores.modifiers)):
+        labels: list[tuple[str | None, EntityCounts]] = [(None, layer.micro), *layer.labels.items()]
+        for label, one in labels:
+            yield level, label, "strict", one.strict
+            yield level, label, "relaxed", one.relaxed
+            yield level, label, "relaxed_many", one.relaxed_many
+    if scores.gold_entities is not None:
+        yield "relations", None, "gold_entities", scores.gold_entities
+    yield "relations", None, "strict", scores.relations_strict
+    yield "relations", None, "relaxed", scores.relations_relaxed
+
+
+def _layer_lines(title: str, layer: LayerScores, width: int) -> list[str]:
+    head = _line(title, width, "P", "R", "F1", "relaxed F1", "support")
+    named = [("micro", layer.micro), *layer.labels.items()]
+    return [head, *(_entity_line(f"  {name}", one, width) for name, one in named), ""]
+
+
+def _entity_line(name: str, one: EntityCounts, width: int) -> str:
+    strict = _ratios(one.strict)
+    return _line(name, width, *strict, _ratio(one.relaxed.f1), str(one.strict.support))
+
+
+def _relation_lines(scores: Scores, width: int) -> list[str]:
+    named = (
+        ("gold entities", scores.gold_entities),
+        ("strict", scores.relations_strict),
+        ("relaxed", scores.relations_relaxed),
+    )
+    head = _line("relations", width, "P", "R", "F1", "", "support")
+    return [head, *(_relation_line(f"  {name}", counts, width) for name, counts in named)]
+
+
+def _relation_line(name: str, counts: Counts | None, width: int) -> str:
+    if counts is None:
+        return _line(name, width, DASH, DASH, DASH, "", DASH)
+    return _line(name, width, *_ratios(counts), "", str(counts.support))
+
+
+def _line(name: str, width: int, *cells: str) -> str:
+    sizes = (7, 7, 7, 12, 9)
+    cut = "".join(f"{cell:>{size}}" for cell, size in zip(cells, sizes, strict=True))
+    return f"{name:<{width}}{cut}"
+
+
+def _ratios(counts: Counts) -> tuple[str, str, str]:
+    return _ratio(counts.precision), _ratio(counts.recall), _ratio(counts.f1)
+
+
+def _ratio(value: float | None) -> str:
+    return DASH if value is None else f"{value:.3f}"
