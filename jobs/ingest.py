@@ -1,0 +1,35 @@
+"""Notes from a source into the tables `notes` and `sentences`.
+
+spark-submit jobs/ingest.py --config conf/ingest_jsonl.yml --set source.path=notes.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from spanlake.core.config import IngestConfig, load_config
+from spanlake.spark.arguments import parser, run_job, table_of
+from spanlake.spark.ingest import ingest, length_percentiles
+from spanlake.spark.runs import Run
+from spanlake.spark.session import get_session
+from spanlake.spark.tables import Tables
+
+
+def job(arguments: argparse.Namespace) -> int:
+    config = load_config(IngestConfig, arguments.config, arguments.overrides)
+    tables = Tables(get_session("spanlake ingest"), config.tables)
+    with Run(tables, "ingest", config) as run:
+        counts = ingest(tables, config)
+        run.note(notes=counts["notes_read"])
+    print("ingested\n" + table_of(list(counts.items())))
+    print("characters per note\n" + table_of(length_percentiles(tables)))
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_job(job, parser(str(__doc__)).parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

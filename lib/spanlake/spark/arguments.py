@@ -1,0 +1,38 @@
+"""What all jobs share at their start: `--config`, `--set`, logging, errors as exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from spanlake.core.errors import SpanlakeError
+
+
+def parser(description: str, *, config_required: bool = True) -> argparse.ArgumentParser:
+    """Return a parser that knows `--config FILE` and `--set key.sub=value` (repeatable)."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--config", required=config_required, help="a YAML file of conf/")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override one key of the configuration; may be repeated",
+    )  # fmt: skip
+    return made
+
+
+def run_job(job: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a job and return its exit code: 1 with one clear line for an error of ours."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("spanlake").setLevel(logging.INFO)
+    try:
+        return job(arguments)
+    except SpanlakeError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+
+
+def table_of(rows: Sequence[tuple[str, object]]) -> str:
+    """Return two aligned columns, one row a line."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)

@@ -1,0 +1,117 @@
+"""A source of notes into `notes`: checked as a whole, then merged; only changes are written."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spanlake.core.config import NOTE_COLUMNS, IngestConfig
+from spanlake.core.errors import DataError
+from spanlake.spark.sentences import update_sentences
+from spanlake.spark.sources import notes_from
+from spanlake.spark.tables import Tables
+
+PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+METADATA = [name for name in NOTE_COLUMNS if name not in ("note_id", "note_text")]
+
+
+def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
+    """Bring `notes` and `sentences` in step with the source; return what was read and changed.
+
+    Raises DataError, and writes nothing, when the source has no rows, null ids or texts,
+    duplicate ids, or text that was decoded with the wrong encoding.
+    """
+    incoming = notes_from(tables.spark, config.source)
+    incoming = incoming.withColumn("text_sha256", F.sha2(F.col("note_text").cast("binary"), 256))
+    incoming = incoming.persist()  # checked, compared and merged: read the source once
+    try:
+        counts = _check(incoming, config)
+        counts |= _merge(tables, incoming, delete=config.removed_notes == "delete")
+    finally:
+        incoming.unpersist()
+    return counts | update_sentences(tables)
+
+
+def _check(notes: DataFrame, config: IngestConfig) -> dict[str, int]:
+    text = F.col("note_text")
+    row = notes.agg(
+        F.count("*").alias("notes_read"),
+        F.count_if(F.col("note_id").isNull()).alias("null_ids"),
+        F.count_if(text.isNull()).alias("null_texts"),
+        (F.count("note_id") - F.count_distinct("note_id")).alias("duplicate_ids"),
+        F.count_if(text.contains("\ufffd")).alias("replacement"),
+        F.count_if(text == "").alias("empty_notes"),
+    ).collect()[0]
+    problems = _problems(row.asDict(), config)
+    if problems:
+        raise DataError(f"{row.notes_read} notes read, none written: " + "; ".join(problems))
+    return {"notes_read": row.notes_read, "empty_notes": row.empty_notes}
+
+
+def _problems(row: dict[str, int], config: IngestConfig) -> list[str]:
+    fixes = {
+        "null_ids": "rows have no note_id: map the right column in source.columns, or filter them"
+        " with source.where",
+        "null_texts": "notes have a null text: filter them with source.where (`... IS NOT NULL`);"
+        " an empty text is allowed and is reported as empty",
+        "duplicate_ids": "rows repeat a note_id: ids must be unique, filter with source.where or"
+        " make a new id",
+    }
+    problems = [f"{row[name]} {fix}" for name, fix in fixes.items() if row[name]]
+    if not row["notes_read"]:
+        problems.append("the source has no rows: check source.path and source.where")
+    if row["replacement"] and config.source.replacement_characters == "refuse":
+        problems.append(
+            f"{row['replacement']} notes hold U+FFFD, the mark of a wrong encoding: set"
+            f" source.encoding (now {config.source.encoding}), or"
+            " source.replacement_characters: keep if the source really holds it"
+        )
+    return problems
+
+
+def _merge(tables: Tables, incoming: DataFrame, *, delete: bool) -> dict[str, int]:
+    """Merge by note_id; rows that have not changed are not written."""
+    name = tables.ensure("notes")
+    changes = _changes(tables, incoming, delete=delete)
+    if not any(changes.values()):
+        return changes
+    incoming.createOrReplaceTempView("spanlake_incoming")
+    columns = [*NOTE_COLUMNS, "text_sha256"]
+    sets = ", ".join(f"n.{c} = i.{c}" for c in columns)
+    values = ", ".join(f"i.{c}" for c in columns)
+    gone = " WHEN NOT MATCHED BY SOURCE THEN DELETE" if delete else ""
+    tables.spark.sql(
+        f"MERGE INTO {name} n USING spanlake_incoming i ON n.note_id = i.note_id"
+        f" WHEN MATCHED AND NOT ({_same('n', 'i')}) THEN UPDATE SET {sets}"
+        f" WHEN NOT MATCHED THEN INSERT ({', '.join(columns)}) VALUES ({values}){gone}"
+    )
+    tables.spark.catalog.dropTempView("spanlake_incoming")
+    return changes
+
+
+def _same(a: str, b: str) -> str:
+    return " AND ".join(f"{a}.{c} <=> {b}.{c}" for c in ["text_sha256", *METADATA])
+
+
+def _changes(tables: Tables, incoming: DataFrame, *, delete: bool) -> dict[str, int]:
+    old = tables.read("notes").alias("n")
+    pairs = old.join(incoming.alias("i"), F.expr("n.note_id = i.note_id"), "full")
+    row = pairs.agg(
+        F.count_if(F.expr("n.note_id IS NULL")).alias("notes_new"),
+        F.count_if(F.expr(f"n.note_id = i.note_id AND NOT ({_same('n', 'i')})")).alias("changed"),
+        F.count_if(F.expr("i.note_id IS NULL")).alias("removed"),
+    ).collect()[0]
+    removed = row.removed if delete else 0
+    return {"notes_new": row.notes_new, "notes_changed": row.changed, "notes_removed": removed}
+
+
+def length_percentiles(tables: Tables) -> list[tuple[str, int]]:
+    """Return (name, characters) for the percentiles of note length, and the longest note."""
+    points = ", ".join(map(str, PERCENTILES))
+    row = tables.read("notes").selectExpr(
+        f"percentile(length(note_text), array({points})) AS points", "max(length(note_text)) AS top"
+    )
+    points_row = row.collect()[0]
+    names = [f"p{100 * p:.0f}" for p in PERCENTILES]
+    values = [round(value) for value in points_row.points or ()]
+    return [*zip(names, values, strict=False), ("max", points_row.top or 0)]

@@ -1,0 +1,249 @@
+"""What is to be read: picked once, stored, and taken up again by whoever restarts the job.
+
+A plan pins the versions of `notes` and `sentences`, cuts its notes into slices by a hash of the
+patient, and puts every unit into the wave of its first slice. `plans` is the claim and the header,
+`work` the units that have no answer yet.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, replace
+from math import ceil
+
+from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import functions as F
+
+from spanlake.core.config import ExtractConfig
+from spanlake.core.errors import DataError, PlanError
+from spanlake.core.units import SEPARATOR
+from spanlake.spark.runs import Run, retrying
+from spanlake.spark.tables import Tables
+
+KEY = ["note_id", "text_sha256"]
+TERMINAL = ("done", "empty", "quarantined")
+MAX_TRANSIENT = 3  # readings of a unit that may fail for reasons outside the text
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The header of a stored plan: one row of `plans`."""
+
+    plan_id: str
+    plan_number: int
+    pipeline_fingerprint: str
+    model_fingerprint: str
+    run_id: str
+    notes_version: int
+    sentences_version: int
+    where: str | None
+    slices: int
+    units_per_task: int
+    notes: int
+    units: int
+    units_distinct: int
+    units_planned: int
+
+
+HEADER = [*Plan.__slots__]
+
+
+def unfinished(tables: Tables, pipeline: str) -> Plan | None:
+    """Return the pipeline's plan that has not been finished, if there is one."""
+    tables.ensure("plans")
+    rows = tables.read("plans").where(
+        (F.col("pipeline_fingerprint") == pipeline) & F.col("finished_at").isNull()
+    )
+    found = rows.orderBy("plan_number").select(*HEADER).collect()
+    return Plan(**found[0].asDict()) if found else None
+
+
+def make_plan(tables: Tables, run: Run, config: ExtractConfig, model: str, pipeline: str) -> Plan:
+    """Store and return a new plan; `plan.notes` is 0, and nothing is stored, when all is done.
+
+    Raises PlanError when another run has claimed the same plan at the same time.
+    """
+    for table in ("extractions", "note_status", "work", "plans"):
+        tables.ensure(table)
+    number = _next_number(tables, pipeline)
+    versions = {f"{t}_version": tables.version(t) for t in ("notes", "sentences")}
+    draft = Plan(
+        plan_id=f"{pipeline[:16]}-{number}", plan_number=number, pipeline_fingerprint=pipeline,
+        model_fingerprint=model, run_id=run.run_id, where=config.where, slices=1,
+        units_per_task=config.units_per_task, notes=0, units=0, units_distinct=0, units_planned=0,
+        **versions,
+    )  # fmt: skip
+    plan = _measured(tables, draft, config)
+    if plan.notes == 0:
+        return plan
+    _claim(tables, plan)
+    write_work(tables, plan)
+    return plan
+
+
+def _next_number(tables: Tables, pipeline: str) -> int:
+    mine = tables.read("plans").where(F.col("pipeline_fingerprint") == pipeline)
+    return int(mine.agg(F.coalesce(F.max("plan_number"), F.lit(0))).collect()[0][0]) + 1
+
+
+def _measured(tables: Tables, draft: Plan, config: ExtractConfig) -> Plan:
+    """Count the draft's notes and units, and choose the number of slices from the unread ones."""
+    counts = _counts(tables, draft)
+    units = plan_units(tables, draft).select("unit_sha256").distinct()
+    unread = _unanswered(tables, draft, units).count() if counts["units"] else 0
+    slices = config.slices or max(1, ceil(unread / config.units_per_wave))
+    return replace(draft, **counts, units_planned=unread, slices=slices)
+
+
+def _counts(tables: Tables, draft: Plan) -> dict[str, int]:
+    """Count notes, units and different units; raises DataError for texts without sentences."""
+    notes = planned_notes(tables, draft).select(
+        *KEY, F.col("note_text").rlike(r"[^\s\p{Z}]").alias("has_text")
+    )
+    units = plan_units(tables, draft).select(*KEY, "unit_sha256")
+    unsplit = F.col("has_text") & F.col("unit_sha256").isNull()
+    row = notes.join(units, KEY, "left").agg(
+        F.count_distinct("note_id").alias("notes"),
+        F.count("unit_sha256").alias("units"),
+        F.count_distinct("unit_sha256").alias("units_distinct"),
+        F.count_if(unsplit).alias("unsplit"),
+    )
+    counts: dict[str, int] = row.collect()[0].asDict()
+    if unsplit_notes := counts.pop("unsplit"):
+        raise DataError(
+            f"{unsplit_notes} notes have text but no sentences: an ingest was cut short."
+            " Run it again"
+        )
+    return counts
+
+
+def _claim(tables: Tables, plan: Plan) -> None:
+    """Write the header; Delta skips the second of two equal claims, so read back who won."""
+    header = Row(**{name: getattr(plan, name) for name in HEADER})
+    schema = tables.read("plans").select(*HEADER).schema
+    rows = tables.spark.createDataFrame([header], schema)
+    rows = rows.withColumn("created_at", F.current_timestamp())
+    app = f"plans:{plan.pipeline_fingerprint}"
+    try:
+        tables.append("plans", rows, app, plan.plan_number)
+    except Exception as error:
+        if "Concurrent" not in str(error)[:500]:
+            raise
+    _require_owner(tables, plan, plan.run_id)
+
+
+def _require_owner(tables: Tables, plan: Plan, run_id: str) -> None:
+    owners = tables.read("plans").where(F.col("plan_id") == plan.plan_id).select("run_id").collect()
+    if [row.run_id for row in owners] != [run_id]:
+        raise PlanError(
+            f"plan {plan.plan_id} belongs to run {owners[0].run_id if owners else 'unknown'}, which"
+            " claimed it at the same time. Wait for it to finish, then start again"
+        )
+
+
+def take_over(tables: Tables, plan: Plan, run: Run, config: ExtractConfig) -> Plan:
+    """Make `run` the owner of an unfinished plan whose run is over or dead; return the plan.
+
+    A run is dead when its process is gone from this host, or its heartbeat is older than
+    `stale_minutes`. Raises PlanError while it lives.
+    """
+    if plan.run_id != run.run_id and _alive(tables, plan.run_id, config.stale_minutes):
+        raise PlanError(
+            f"plan {plan.plan_id} is being worked on by run {plan.run_id}. Wait for it to finish;"
+            f" if it has died, start again {config.stale_minutes} minutes after its last heartbeat"
+        )
+    claim = f"UPDATE {tables.name('plans')} SET run_id = '{run.run_id}'"
+    condition = f"plan_id = '{plan.plan_id}' AND run_id = '{plan.run_id}'"
+    retrying(lambda: tables.spark.sql(f"{claim} WHERE {condition}"))
+    _require_owner(tables, plan, run.run_id)
+    write_work(tables, plan)  # skipped by Delta unless the plan's first run died before it
+    return plan
+
+
+def _alive(tables: Tables, run_id: str, stale_minutes: int) -> bool:
+    fresh = F.col("heartbeat_at") > F.expr(
+        f"current_timestamp() - INTERVAL {stale_minutes} MINUTES"
+    )
+    found = tables.read("runs").where((F.col("run_id") == run_id) & (F.col("state") == "running"))
+    rows = found.where(fresh).select("host", "pid").collect()
+    if rows and rows[0].host == socket.gethostname():
+        return _process_exists(rows[0].pid)
+    return bool(rows)
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def planned_notes(tables: Tables, plan: Plan) -> DataFrame:
+    """Return the notes that the plan has still to bring to an end, each with its slice.
+
+    Left out are notes with a terminal status, and those that this plan has derived already.
+    """
+    notes = tables.read("notes", plan.notes_version)
+    if plan.where:
+        notes = notes.where(plan.where)
+    mine = F.col("pipeline_fingerprint") == plan.pipeline_fingerprint
+    ended = F.col("state").isin(*TERMINAL) | (F.col("plan_id") == plan.plan_id)
+    status = tables.read("note_status").where(mine & ended)
+    left = notes.join(status.select(*KEY), KEY, "anti")
+    return left.withColumn("slice", _slice(plan.slices))
+
+
+def _slice(slices: int) -> Column:
+    patient = F.coalesce("patient_id", "note_id")
+    return F.pmod(F.xxhash64(patient), F.lit(slices)).cast("int")
+
+
+def plan_units(tables: Tables, plan: Plan) -> DataFrame:
+    """Return the plan's sentences as units: note key, slice, sentence columns, unit_sha256."""
+    notes = planned_notes(tables, plan).select(*KEY, "slice")
+    sentences = tables.read("sentences", plan.sentences_version)
+    units = sentences.join(notes, KEY)
+    return units.withColumn("unit_sha256", unit_sha256(F.col("text")))
+
+
+def unit_sha256(target: Column) -> Column:
+    """Hash a plain sentence as `Unit.unit_sha256` does: nothing left, right or section."""
+    empty = F.lit("")
+    joined = F.concat_ws(SEPARATOR, empty, target, empty, empty)
+    return F.sha2(joined.cast("binary"), 256)
+
+
+def write_work(tables: Tables, plan: Plan) -> None:
+    """Write the plan's unread units, each in the wave of its first slice, in one commit."""
+    units = plan_units(tables, plan).groupBy("unit_sha256")
+    first = units.agg(F.min("slice").alias("wave"), F.first("text").alias("target"))
+    unread = _unanswered(tables, plan, first)
+    empty = {name: F.lit("") for name in ("left", "right", "section")}
+    rows = unread.withColumns({"plan_id": F.lit(plan.plan_id), **empty})
+    tables.append("work", rows, f"work:{plan.plan_id}")
+
+
+def _unanswered(tables: Tables, plan: Plan, units: DataFrame) -> DataFrame:
+    """Drop units that have a permanent answer, or have failed too often to be tried again."""
+    mine = F.col("model_fingerprint") == plan.model_fingerprint
+    answers = (
+        tables.read("extractions")
+        .where(mine)
+        .groupBy("unit_sha256")
+        .agg(F.max(F.col("outcome") != "transient").alias("permanent"), F.count("*").alias("times"))
+    )
+    settled = answers.where(F.col("permanent") | (F.col("times") >= MAX_TRANSIENT))
+    return units.join(settled.select("unit_sha256"), "unit_sha256", "left_anti")
+
+
+def finish(tables: Tables, plan: Plan) -> None:
+    """Close the plan and drop its work."""
+    by_plan = f"WHERE plan_id = '{plan.plan_id}'"
+    sql = tables.spark.sql
+    retrying(lambda: sql(f"DELETE FROM {tables.name('work')} {by_plan}"))
+    close = f"UPDATE {tables.name('plans')} SET finished_at = current_timestamp() {by_plan}"
+    retrying(lambda: sql(close))

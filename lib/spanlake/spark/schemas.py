@@ -1,0 +1,249 @@
+"""Every table's columns, once: types, comments and keys. docs/tables.md is checked against this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import types as T
+
+STRING, INT, LONG = T.StringType(), T.IntegerType(), T.LongType()
+DOUBLE, BOOL, TIME = T.DoubleType(), T.BooleanType(), T.TimestampType()
+
+
+def _field(name: str, kind: T.DataType, comment: str = "", *, null: bool = True) -> T.StructField:
+    return T.StructField(name, kind, null, {"comment": comment} if comment else {})
+
+
+def _struct(*fields: tuple[str, T.DataType]) -> T.StructType:
+    return T.StructType([T.StructField(name, kind) for name, kind in fields])
+
+
+SPAN = _struct(("label", STRING), ("start", INT), ("end", INT), ("score", DOUBLE))
+LINK = _struct(("head", INT), ("tail", INT), ("label", STRING), ("score", DOUBLE))
+TIMING = _struct(
+    ("partition", INT),
+    ("attempt", INT),
+    ("host", STRING),
+    ("pid", LONG),
+    ("device", STRING),
+    ("model_loads", INT),
+    ("load_seconds", DOUBLE),
+    ("tokenize_seconds", DOUBLE),
+    ("forward_seconds", DOUBLE),
+    ("decode_seconds", DOUBLE),
+    ("task_seconds", DOUBLE),
+    ("started_at", TIME),
+    ("units", LONG),
+    ("chars", LONG),
+    ("tokens", LONG),
+    ("padded_tokens", LONG),
+    ("generated_tokens", LONG),
+    ("batches", LONG),
+    ("oom_splits", LONG),
+    ("peak_memory_bytes", LONG),
+    ("energy_joules", DOUBLE),
+    ("energy_source", STRING),
+)
+ANSWER = _struct(
+    ("outcome", STRING),
+    ("entities", T.ArrayType(SPAN)),
+    ("relations", T.ArrayType(LINK)),
+    ("chars_seen", INT),
+    ("error_class", STRING),
+    ("reason", STRING),
+)
+WAVE = _struct(("wave", INT), ("units", LONG), ("wall_seconds", DOUBLE), ("tasks", LONG))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's schema, and how Delta lays it out; `checks` are CHECK constraints by name.
+
+    Constraints look at numbers only: Delta prints the values of a violating row.
+    """
+
+    schema: T.StructType
+    cluster_by: str | None = None
+    checks: tuple[tuple[str, str], ...] = ()
+
+
+def _table(*fields: T.StructField, cluster_by: str | None = None, **checks: str) -> Table:
+    return Table(T.StructType(list(fields)), cluster_by, tuple(checks.items()))
+
+
+NOTE_KEY = (
+    _field("note_id", STRING, "the source's own id", null=False),
+    _field("text_sha256", STRING, "SHA-256 of note_text as UTF-8", null=False),
+)
+PLAN_KEY = (
+    _field("pipeline_fingerprint", STRING, "model, splitter, unit and derive versions", null=False),
+    _field("plan_id", STRING, "the plan that wrote the row", null=False),
+    _field("slice", INT, "slice of the plan, by hash of the patient", null=False),
+)
+
+TABLES: dict[str, Table] = {
+    "notes": _table(
+        NOTE_KEY[0],
+        _field("patient_id", STRING),
+        _field("encounter_id", STRING),
+        _field("note_type", STRING),
+        _field("note_datetime", STRING, "as the source writes it"),
+        _field("note_text", STRING, "exactly as stored at the source", null=False),
+        NOTE_KEY[1],
+    ),
+    "sentences": _table(
+        *NOTE_KEY,
+        _field("sentence_index", INT, "0-based within the note", null=False),
+        _field("start", INT, "code points of note_text, 0-based", null=False),
+        _field("end", INT, "exclusive", null=False),
+        _field("section", STRING, "nearest heading above, normalised; empty before the first"),
+        _field("text", STRING, "substring(note_text, start + 1, end - start)", null=False),
+        _field("splitter_version", STRING, null=False),
+        cluster_by="note_id",
+        offsets="start >= 0 AND `end` > start",
+    ),
+    "plans": _table(
+        _field("plan_id", STRING, null=False),
+        _field("plan_number", LONG, "1, 2, 3 ... within a pipeline", null=False),
+        PLAN_KEY[0],
+        _field("model_fingerprint", STRING, null=False),
+        _field("run_id", STRING, "the run that works on the plan", null=False),
+        _field("notes_version", LONG, "pinned Delta version of notes", null=False),
+        _field("sentences_version", LONG, "pinned Delta version of sentences", null=False),
+        _field("where", STRING, "restriction on notes"),
+        _field("slices", INT, "waves 0..s done: slices 0..s can be derived", null=False),
+        _field("units_per_task", INT, null=False),
+        _field("notes", LONG),
+        _field("units", LONG, "sentences of the plan's notes"),
+        _field("units_distinct", LONG, "different texts among them"),
+        _field("units_planned", LONG, "those without an answer yet: what work holds"),
+        _field("created_at", TIME, null=False),
+        _field("finished_at", TIME),
+    ),
+    "work": _table(
+        _field("plan_id", STRING, null=False),
+        _field("wave", INT, null=False),
+        _field("unit_sha256", STRING, null=False),
+        _field("target", STRING, "the text to read", null=False),
+        _field("left", STRING, null=False),
+        _field("right", STRING, null=False),
+        _field("section", STRING, null=False),
+    ),
+    "extractions": _table(
+        _field("unit_sha256", STRING, null=False),
+        _field("model_fingerprint", STRING, null=False),
+        *[_field(f.name, f.dataType) for f in ANSWER.fields],
+        _field("plan_id", STRING, null=False),
+        _field("wave", INT, null=False),
+        _field("timing", TIMING, "on the last row of each task, null elsewhere"),
+    ),
+    "entities": _table(
+        _field("entity_id", STRING, null=False),
+        *NOTE_KEY,
+        _field("patient_id", STRING),
+        _field("sentence_index", INT, null=False),
+        _field("section", STRING),
+        _field("layer", STRING, "main or modifier", null=False),
+        _field("label", STRING, null=False),
+        _field("text", STRING, "note_text[start:end]", null=False),
+        _field("start", INT, "code points of note_text, 0-based", null=False),
+        _field("end", INT, "exclusive", null=False),
+        _field("score", DOUBLE, "0 to 1"),
+        _field("negated", BOOL, "has a negation modifier"),
+        _field("uncertain", BOOL, "has an uncertain modifier"),
+        _field("subject", STRING, "whom it concerns, where not the patient"),
+        _field("alignment", STRING, "exact, whitespace or fuzzy"),
+        *PLAN_KEY,
+        cluster_by="note_id",
+        offsets="start >= 0 AND `end` > start",
+        score="score IS NULL OR (score >= 0 AND score <= 1)",
+    ),
+    "relations": _table(
+        _field("relation_id", STRING, null=False),
+        *NOTE_KEY,
+        _field("head_entity_id", STRING, null=False),
+        _field("tail_entity_id", STRING, null=False),
+        _field("label", STRING, null=False),
+        _field("score", DOUBLE, "0 to 1"),
+        *[
+            _field(f"{end}_{name}", kind, null=False)
+            for end in ("head", "tail")
+            for name, kind in (("label", STRING), ("text", STRING), ("start", INT), ("end", INT))
+        ],
+        _field("same_sentence", BOOL),
+        *PLAN_KEY,
+        cluster_by="note_id",
+    ),
+    "note_status": _table(
+        *NOTE_KEY,
+        _field("state", STRING, "done, empty, failed (planned again) or quarantined", null=False),
+        _field("chars", LONG, "characters of the note", null=False),
+        _field("chars_seen", LONG, "those of them that the model has seen", null=False),
+        _field("entities", LONG, null=False),
+        _field("relations", LONG, null=False),
+        _field("error_class", STRING, "class of the first error"),
+        _field("reason", STRING, "counts, never text"),
+        *PLAN_KEY,
+        cluster_by="note_id",
+    ),
+    "timings": _table(
+        _field("plan_id", STRING, null=False),
+        _field("wave", INT, null=False),
+        *[_field(f.name, f.dataType) for f in TIMING.fields],
+    ),
+    "runs": _table(
+        _field("run_id", STRING, null=False),
+        _field("job", STRING, null=False),
+        _field("state", STRING, "running, done or failed", null=False),
+        _field("started_at", TIME, null=False),
+        _field("heartbeat_at", TIME, "renewed every minute while the run lives", null=False),
+        _field("finished_at", TIME),
+        _field("host", STRING),
+        _field("pid", LONG),
+        _field("config", STRING, "effective configuration, JSON"),
+        _field("code_version", STRING),
+        _field("spark_version", STRING),
+        _field("pipeline_fingerprint", STRING),
+        _field("model_fingerprint", STRING),
+        _field("plan_id", STRING),
+        _field("notes_version", LONG),
+        _field("plan_seconds", DOUBLE),
+        _field("infer_seconds", DOUBLE),
+        _field("derive_seconds", DOUBLE),
+        _field("waves", T.ArrayType(WAVE), "wall seconds of each wave, commit included"),
+        _field("notes", LONG),
+        _field("units", LONG),
+        _field("units_read", LONG, "units that the model read in this run"),
+        _field("model_loads", LONG),
+        _field("failed_notes", LONG),
+        _field("notes_per_hour", DOUBLE, "of wall time, planning and deriving included"),
+        _field("error_class", STRING),
+    ),
+    "gold_entities": _table(
+        _field("corpus", STRING, null=False),
+        _field("note_id", STRING, null=False),
+        _field("entity_id", STRING, null=False),
+        _field("layer", STRING, null=False),
+        _field("label", STRING, null=False),
+        _field("text", STRING, null=False),
+        _field("start", INT, null=False),
+        _field("end", INT, null=False),
+    ),
+    "gold_relations": _table(
+        _field("corpus", STRING, null=False),
+        _field("note_id", STRING, null=False),
+        _field("head_entity_id", STRING, null=False),
+        _field("tail_entity_id", STRING, null=False),
+        _field("label", STRING, null=False),
+    ),
+    "scores": _table(
+        _field("run_id", STRING, null=False),
+        _field("corpus", STRING, null=False),
+        _field("model_fingerprint", STRING),
+        _field("level", STRING, "entities, modifiers or relations", null=False),
+        _field("label", STRING, "null: micro over all labels"),
+        _field("mode", STRING, "strict, relaxed, relaxed_many or gold_entities", null=False),
+        *[_field(name, LONG, null=False) for name in ("tp", "fp", "fn", "support")],
+        *[_field(name, DOUBLE, "null: undefined") for name in ("precision", "recall", "f1")],
+    ),
+}

@@ -1,0 +1,36 @@
+"""What a run prints at its end: counts, seconds, the slowest partition, where the tables are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from spanlake.spark.arguments import table_of
+from spanlake.spark.tables import Tables
+
+FACTS = ("plan_id", "notes", "failed_notes", "units", "units_read", "model_loads")
+
+
+def summary(tables: Tables, facts: dict[str, Any]) -> str:
+    """Return the report of an extract run, from the facts of its `runs` row."""
+    rows: list[tuple[str, object]] = [(name, facts.get(name) or 0) for name in FACTS]
+    rows += [(f"{s} seconds", f"{facts.get(f'{s}_seconds', 0):.1f}") for s in _STEPS]
+    rows.append(("notes per hour", f"{facts.get('notes_per_hour', 0):,.0f}"))
+    rows += _slowest(tables, facts.get("plan_id"))
+    rows.append(("tables", tables.config.database or tables.config.location))
+    return "extracted\n" + table_of(rows)
+
+
+_STEPS = ("plan", "infer", "derive")
+
+
+def _slowest(tables: Tables, plan_id: str | None) -> list[tuple[str, object]]:
+    mine = tables.read("timings").where(F.col("plan_id") == plan_id)
+    found = mine.orderBy(F.desc("task_seconds")).limit(1).collect()
+    if not found:
+        return [("slowest partition", "none: nothing had to be read")]
+    row = found[0]
+    place = f"wave {row.wave}, partition {row.partition} on {row.device}"
+    text = f"{place}: {row.units} units in {row.task_seconds:.1f} s ({row.load_seconds:.1f} s load)"
+    return [("slowest partition", text)]

@@ -1,0 +1,160 @@
+"""Delta tables by name: where they are, made on first use, written once however often tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spanlake.core.config import TablesConfig
+from spanlake.core.errors import ConfigError
+from spanlake.spark.schemas import TABLES
+
+VIEWS = {
+    "current_entities": "SELECT e.* FROM {entities} e LEFT SEMI JOIN {notes} n"
+    " ON e.note_id = n.note_id AND e.text_sha256 = n.text_sha256",
+    "current_relations": "SELECT r.* FROM {relations} r LEFT SEMI JOIN {notes} n"
+    " ON r.note_id = n.note_id AND r.text_sha256 = n.text_sha256",
+    "quarantine": "SELECT s.* FROM {note_status} s WHERE s.state IN ('failed', 'quarantined')",
+}
+# Extractions are appended wave by wave and read whole: files are compacted afterwards, by OPTIMIZE.
+PROPERTIES = {
+    "delta.autoOptimize.optimizeWrite": "false",
+    "delta.autoOptimize.autoCompact": "false",
+}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one place: a folder of Delta tables, or a schema of the catalog."""
+
+    spark: SparkSession
+    config: TablesConfig
+    _made: set[str] = field(default_factory=set, repr=False)
+
+    def name(self, table: str) -> str:
+        """Return the table's SQL identifier."""
+        if self.config.database is not None:
+            return f"{self.config.database}.{table}"
+        location = str(self.config.location)
+        if "://" not in location and not location.startswith("dbfs:"):
+            location = str(Path(location).resolve())
+        return f"delta.`{location.rstrip('/')}/{table}`"
+
+    def exists(self, table: str) -> bool:
+        """Tell whether the table has been made."""
+        try:
+            self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").collect()
+        except Exception as error:
+            if _is_missing(error):
+                return False
+            raise
+        return True
+
+    def ensure(self, table: str) -> str:
+        """Make the table if it is not there, with its comments and constraints; return its name."""
+        if table not in self._made and not self.exists(table):
+            self.spark.sql(self._create(table))
+        self._made.add(table)
+        return self.name(table)
+
+    def _create(self, table: str) -> str:
+        spec = TABLES[table]
+        columns = ", ".join(_column(field) for field in spec.schema.fields)
+        cluster = f" CLUSTER BY ({spec.cluster_by})" if spec.cluster_by else ""
+        checks = {f"delta.constraints.{name}": sql for name, sql in spec.checks}
+        properties = ", ".join(f"'{k}' = '{v}'" for k, v in {**PROPERTIES, **checks}.items())
+        create = f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({columns}) USING DELTA"
+        return f"{create}{cluster} TBLPROPERTIES ({properties})"
+
+    def read(self, table: str, version: int | None = None) -> DataFrame:
+        """Return the table, at a pinned version if one is given; raises ConfigError if missing."""
+        pin = "" if version is None else f" VERSION AS OF {version}"
+        try:
+            return self.spark.sql(f"SELECT * FROM {self.name(table)}{pin}")
+        except Exception as error:
+            if not _is_missing(error):
+                raise
+            raise ConfigError(
+                f"table {table!r} is not at {self.name(table)}: ingest first"
+            ) from None
+
+    def version(self, table: str) -> int:
+        """Return the table's newest version."""
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1")
+        return int(history.collect()[0]["version"])
+
+    def rows_written(self, table: str) -> int:
+        """Return how many rows the table's last commit wrote, from Delta's own count."""
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1")
+        return int(history.collect()[0]["operationMetrics"].get("numOutputRows", 0))
+
+    def append(self, table: str, rows: DataFrame, app: str | None = None, number: int = 0) -> None:
+        """Append rows of the table's columns in one commit.
+
+        With `app`, the commit carries the transaction (app, number): Delta skips it, without
+        computing `rows`, when one with the same or a higher number has been made before.
+        """
+        writer = self._conform(table, rows).write.format("delta").mode("append")
+        if app is not None:
+            writer = writer.option("txnAppId", app).option("txnVersion", str(number))
+        self._save(table, writer)
+
+    def replace(self, table: str, rows: DataFrame, where: str) -> None:
+        """Replace the rows that `where` selects by `rows`, in one commit."""
+        writer = self._conform(table, rows).write.format("delta").mode("overwrite")
+        self._save(table, writer.option("replaceWhere", where))
+
+    def _save(self, table: str, writer: object) -> None:
+        name = self.ensure(table)
+        if self.config.database is not None:
+            writer.saveAsTable(name)  # type: ignore[attr-defined]
+        else:
+            writer.save(name.removeprefix("delta.`").rstrip("`"))  # type: ignore[attr-defined]
+
+    def _conform(self, table: str, rows: DataFrame) -> DataFrame:
+        """Select the table's columns in order; columns that `rows` lacks are null."""
+        columns = [
+            (F.col(f.name) if f.name in rows.columns else F.lit(None))
+            .cast(f.dataType)
+            .alias(f.name)
+            for f in TABLES[table].schema.fields
+        ]
+        return rows.select(*columns)
+
+    def register_views(self) -> None:
+        """Make the tables and `current_entities`, `current_relations`, `quarantine` queryable.
+
+        In a folder these are temporary views of the session, in a catalog the three are views.
+        """
+        kind = "VIEW" if self.config.database is not None else "TEMPORARY VIEW"
+        here = {table: self.name(table) for table in TABLES if self.exists(table)}
+        if self.config.database is None:
+            for table, name in here.items():
+                self.spark.sql(f"CREATE OR REPLACE {kind} {table} AS SELECT * FROM {name}")
+        for view, query in VIEWS.items():
+            if all(f"{{{t}}}" not in query or t in here for t in TABLES):
+                target = self.name(view) if self.config.database is not None else view
+                self.spark.sql(f"CREATE OR REPLACE {kind} {target} AS {query.format(**here)}")
+
+
+def _column(field: object) -> str:
+    name, kind = field.name, field.dataType.simpleString()  # type: ignore[attr-defined]
+    null = "" if field.nullable else " NOT NULL"  # type: ignore[attr-defined]
+    comment = field.metadata.get("comment", "").replace("'", "''")  # type: ignore[attr-defined]
+    return f"`{name}` {kind}{null} COMMENT '{comment}'"
+
+
+def _is_missing(error: Exception) -> bool:
+    """Tell whether Spark says that there is no such table (rather than that it cannot be read)."""
+    marks = (
+        "TABLE_OR_VIEW_NOT_FOUND",
+        "DELTA_MISSING_DELTA_TABLE",
+        "DELTA_PATH_DOES_NOT_EXIST",
+        "DELTA_TABLE_NOT_FOUND",
+        "PATH_NOT_FOUND",
+        "SCHEMA_NOT_FOUND",
+    )
+    return any(mark in str(error) for mark in marks)

@@ -1,0 +1,82 @@
+"""The SQL face: `SELECT spanlake_extract(note_text) FROM notes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.labels import LabelSet
+from spanlake.core.merging import NoteResult
+from spanlake.core.units import Note
+from spanlake.models.annotate import annotate
+from spanlake.spark.infer import cached_extractor
+from spanlake.spark.schemas import LINK
+
+ENTITY = T.StructType(
+    [
+        T.StructField("label", T.StringType()),
+        T.StructField("layer", T.StringType()),
+        T.StructField("text", T.StringType()),
+        T.StructField("start", T.IntegerType()),
+        T.StructField("end", T.IntegerType()),
+        T.StructField("score", T.DoubleType()),
+    ]
+)
+RESULT = T.StructType(
+    [
+        T.StructField("state", T.StringType()),
+        T.StructField("error_class", T.StringType()),
+        T.StructField("entities", T.ArrayType(ENTITY)),
+        T.StructField("relations", T.ArrayType(LINK)),
+    ]
+)
+
+
+def register(spark: SparkSession, extractor: ExtractorConfig) -> None:
+    """Make `spanlake_extract(text)` known to SQL.
+
+    It returns a struct: state, error_class, entities (offsets in code points of the text, end
+    exclusive) and relations (head and tail are 0-based positions in entities). A null text gives
+    null. It is marked nondeterministic, as Spark would otherwise run the model once for the
+    result and once more for a filter on it.
+    """
+    config_json = extractor.model_dump_json()
+
+    def spanlake_extract(texts: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
+        model, _ = cached_extractor(config_json)
+        for series in texts:
+            notes = [Note("", text) for text in series if text is not None]
+            results = iter(annotate(notes, model, ""))
+            rows = [None if t is None else _row(next(results), model.labels) for t in series]
+            yield pd.DataFrame([row or dict.fromkeys(RESULT.names) for row in rows])
+
+    function = F.pandas_udf(spanlake_extract, RESULT)  # type: ignore[call-overload]
+    spark.udf.register("spanlake_extract", function.asNondeterministic())
+
+
+def _row(result: NoteResult, labels: LabelSet) -> dict[str, object]:
+    annotation = result.annotation
+    return {
+        "state": result.state,
+        "error_class": result.error_class,
+        "entities": [
+            {
+                "label": e.label,
+                "layer": labels.layer_of(e.label),
+                "text": e.text,
+                "start": e.start,
+                "end": e.end,
+                "score": e.score,
+            }
+            for e in annotation.entities
+        ],
+        "relations": [
+            {"head": r.head, "tail": r.tail, "label": r.label, "score": r.score}
+            for r in annotation.relations
+        ],
+    }
