@@ -21,7 +21,7 @@ def job(arguments: argparse.Namespace) -> int:
     tables = Tables(get_session("spanlake ingest"), config.tables)
     with Run(tables, "ingest", config) as run:
         counts = ingest(tables, config)
-        run.note(notes=counts["notes_read"])
+        run.facts["notes"] = counts["notes_read"]
     print("ingested\n" + table_of(list(counts.items())))
     print("characters per note\n" + table_of(length_percentiles(tables)))
     return 0

@@ -84,7 +84,7 @@ class ExtractorConfig(Model):
     label_map: dict[str, str] = Field(default_factory=dict)
     max_tokens: int = Field(256, ge=16, le=8192)
     stride: int = Field(64, ge=0)
-    max_pair_words: int = Field(60, ge=1)
+    max_pair_words: int = Field(30, ge=1)
     pair_threshold: float = Field(0.5, ge=0, le=1)
     batch_tokens: int = Field(4096, ge=16)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -134,13 +134,13 @@ class TrainConfig(Model):
     to: str
     labels: str = "kiwi"
     epochs: int = Field(10, ge=1)
-    relation_epochs: int = Field(3, ge=1)
-    learning_rate: float = Field(2e-4, gt=0)
-    relation_learning_rate: float = Field(1e-4, gt=0)
-    batch_size: int = Field(16, ge=1)
+    relation_epochs: int = Field(2, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    relation_learning_rate: float = Field(2e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
     max_tokens: int = Field(256, ge=16)
     stride: int = Field(64, ge=0)
-    max_pair_words: int = Field(60, ge=1)
+    max_pair_words: int = Field(30, ge=1)
     seed: int = 42
     resume: bool = True
 

@@ -75,7 +75,7 @@ class _Extraction:
 
     def _work_on(self, plan: Plan, step: Step) -> None:
         self.plans.append(plan)
-        self.run.note(plan_id=plan.plan_id, notes_version=plan.notes_version)
+        self.run.facts |= {"plan_id": plan.plan_id, "notes_version": plan.notes_version}
         log.info(
             "plan %s: %d notes, %d units, %d different, %d to read, %d waves",
             plan.plan_id, plan.notes, plan.units, plan.units_distinct, plan.units_planned,

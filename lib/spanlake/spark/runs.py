@@ -73,11 +73,6 @@ class Run:
         self.facts |= {"state": state, "error_class": kind.__name__ if kind else None}
         self._update(self.facts, "finished_at = current_timestamp()")
 
-    def note(self, **facts: Any) -> None:
-        """Write some facts now, so that they are there even if the run dies."""
-        self.facts |= facts
-        self._update(facts)
-
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             self._update({})

@@ -1,0 +1,71 @@
+"""Strict and relaxed scores of a model, or of a folder of predictions, on a brat folder.
+
+spark-submit jobs/evaluate.py --gold FOLDER --config conf/extract_bert.yml --json scores.json
+With `tables` in the configuration, `gold_entities`, `gold_relations` and `scores` are written too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from spanlake.core.config import EvaluateConfig, load_config
+from spanlake.core.corpora import read_brat
+from spanlake.core.errors import ConfigError
+from spanlake.core.labels import load_labels
+from spanlake.models import model_fingerprint
+from spanlake.report.evaluation import Evaluation, evaluate_folder
+from spanlake.report.scores import table, to_json
+from spanlake.spark.arguments import parser, run_job
+from spanlake.spark.evaluate import evaluate_with_spark, store_gold, store_scores
+from spanlake.spark.runs import Run
+from spanlake.spark.session import get_session
+from spanlake.spark.tables import Tables
+
+
+def job(arguments: argparse.Namespace) -> int:
+    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+    evaluation = _evaluate(arguments, config)
+    print(table(evaluation.scores))
+    for problem in evaluation.report.problems:
+        sys.stderr.write(f"{problem}\n")
+    if arguments.json:
+        text = json.dumps(to_json(evaluation.scores), indent=2)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    if config.tables is not None:
+        _store(arguments, config, evaluation)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace, config: EvaluateConfig) -> Evaluation:
+    if arguments.predicted:
+        if arguments.config:
+            raise ConfigError("give --predicted (a folder) or --config (a model), not both")
+        labels = load_labels(config.extractor.labels)
+        return evaluate_folder(arguments.gold, arguments.predicted, labels)
+    return evaluate_with_spark(get_session("spanlake evaluate"), arguments.gold, config.extractor)
+
+
+def _store(arguments: argparse.Namespace, config: EvaluateConfig, evaluation: Evaluation) -> None:
+    assert config.tables is not None  # noqa: S101
+    tables = Tables(get_session("spanlake evaluate"), config.tables)
+    labels = load_labels(config.extractor.labels)
+    corpus = arguments.gold.resolve().name
+    model = model_fingerprint(config.extractor)
+    with Run(tables, "evaluate", config, model_fingerprint=model) as run:
+        store_gold(tables, corpus, read_brat(arguments.gold, labels)[0], labels)
+        store_scores(tables, evaluation.scores, run_id=run.run_id, corpus=corpus, model=model)
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser(str(__doc__), config_required=False)
+    arguments.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
+    arguments.add_argument("--predicted", type=Path, help="folder of .ann files to score")
+    arguments.add_argument("--json", type=Path, help="write the scores to this file")
+    return run_job(job, arguments.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Score an extractor on annotated notes, the notes spread over the executors."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import Row, SparkSession
+
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.corpora import GoldNote, read_brat
+from spanlake.core.counts import Scores
+from spanlake.core.labels import LabelSet, load_labels
+from spanlake.core.spans import Entity
+from spanlake.report.evaluation import Evaluation, pooled, score_extractor
+from spanlake.report.scores import rows
+from spanlake.spark.infer import cached_extractor
+from spanlake.spark.tables import Tables
+
+
+def evaluate_with_spark(
+    spark: SparkSession, gold_folder: Path, extractor: ExtractorConfig
+) -> Evaluation:
+    """Score an extractor on a brat folder, as `report.evaluation.evaluate_extractor` does."""
+    labels = load_labels(extractor.labels)
+    gold, report = read_brat(gold_folder, labels)
+    slots = spark.sparkContext.defaultParallelism
+    # Note by note, as our own values: the same process tree wrote them and reads them.
+    frame = spark.createDataFrame([(pickle.dumps(one),) for one in gold], "gold binary")
+    scored = frame.repartition(max(1, min(slots, len(gold)))).mapInArrow(
+        _scorer(extractor.model_dump_json()), "scores binary"
+    )
+    scores = [pickle.loads(row.scores) for row in scored.collect()]  # noqa: S301
+    return Evaluation(pooled(scores, labels), report)
+
+
+def _scorer(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        gold = [pickle.loads(row["gold"]) for b in batches for row in b.to_pylist()]  # noqa: S301
+        if gold:
+            extractor, _ = cached_extractor(config_json)
+            scores = [pickle.dumps(one) for one in score_extractor(gold, extractor)]
+            yield pa.RecordBatch.from_arrays([pa.array(scores, pa.binary())], names=["scores"])
+
+    return score
+
+
+def store_gold(tables: Tables, corpus: str, gold: Sequence[GoldNote], labels: LabelSet) -> None:
+    """Replace a corpus's rows of `gold_entities` and `gold_relations`."""
+    entities = [row for one in gold for row in _entity_rows(corpus, one, labels)]
+    relations = [row for one in gold for row in _relation_rows(corpus, one)]
+    where = "corpus = '" + corpus.replace("'", "''") + "'"
+    for table, found in (("gold_entities", entities), ("gold_relations", relations)):
+        schema = tables.spark.sql(f"SELECT * FROM {tables.ensure(table)}").schema
+        tables.replace(table, tables.spark.createDataFrame(found, schema), where)
+
+
+def store_scores(
+    tables: Tables, scores: Scores, *, run_id: str, corpus: str, model: str | None
+) -> None:
+    """Append a run's scores, one row a level, label and mode."""
+    columns = {"run_id": run_id, "corpus": corpus, "model_fingerprint": model}
+    schema = tables.spark.sql(f"SELECT * FROM {tables.ensure('scores')}").schema
+    found = [Row(**{name: row[name] for name in schema.names}) for row in rows(scores, **columns)]
+    tables.append("scores", tables.spark.createDataFrame(found, schema))
+
+
+def _entity_rows(corpus: str, one: GoldNote, labels: LabelSet) -> Iterator[tuple[object, ...]]:
+    for e in one.annotation.entities:
+        key = _entity_id(one, e)
+        layer = labels.layer_of(e.label)
+        yield corpus, one.note.note_id, key, layer, e.label, e.text, e.start, e.end
+
+
+def _relation_rows(corpus: str, one: GoldNote) -> Iterator[tuple[object, ...]]:
+    entities = one.annotation.entities
+    for r in one.annotation.relations:
+        ends = _entity_id(one, entities[r.head]), _entity_id(one, entities[r.tail])
+        yield corpus, one.note.note_id, *ends, r.label
+
+
+def _entity_id(one: GoldNote, entity: Entity) -> str:
+    key = f"{one.note.note_id}\x1f{entity.start}\x1f{entity.end}\x1f{entity.label}"
+    return hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -1,0 +1,181 @@
+"""The road from notes to rows, on real Delta: exactly once, resumable, incremental."""
+
+from __future__ import annotations
+
+import pytest
+
+from spanlake.core.errors import DataError, PlanError
+from spanlake.core.labels import load_labels
+from spanlake.core.merging import DERIVE_VERSION
+from spanlake.core.units import Note
+from spanlake.models.annotate import annotate, pipeline_fingerprint
+from spanlake.models.dictionary import Dictionary
+from spanlake.spark import extract as extract_module
+from spanlake.spark.extract import extract
+from spanlake.spark.ingest import ingest
+
+NOTES = {
+    "a": "No fever or chills. Takes aspirin 81 mg daily.\nLeft knee pain is worse.",
+    "b": "Chest x-ray: possible pneumonia.\r\nMother had breast cancer.",
+    "c": "No fever or chills. Denies nausea. İ \U0001f600 cafe\u0301: headache.",
+    "d": "",
+    "e": "Potassium 5.4 mmol/L (ref 3.5-5.1).\fSevere headache since yesterday.",
+}
+KEYS = ["note_id", "label", "start", "end", "text", "entity_id"]
+
+
+def rows(frame, *columns):
+    return sorted(tuple(row) for row in frame.select(*columns).collect())
+
+
+@pytest.fixture
+def extracted(tables, source, config):
+    ingest(tables, source(NOTES))
+    return extract(tables, config(slices=3))
+
+
+def test_every_note_ends_as_a_row(tables, extracted):
+    states = dict(rows(tables.read("note_status"), "note_id", "state"))
+    assert states == {"a": "done", "b": "done", "c": "done", "d": "empty", "e": "done"}
+
+
+def test_every_character_is_accounted_for(tables, extracted):
+    seen = rows(tables.read("note_status"), "note_id", "chars", "chars_seen")
+    assert seen == [(i, len(text), len(text)) for i, text in NOTES.items()]
+
+
+def test_the_job_and_the_library_give_the_same_rows(tables, extracted):
+    model = Dictionary(load_labels("kiwi"))
+    pipeline = pipeline_fingerprint(model.fingerprint, DERIVE_VERSION)
+    notes = [Note(i, text) for i, text in NOTES.items()]
+    results = annotate(notes, model, pipeline)
+    expected = sorted(
+        (note.note_id, e.label, e.start, e.end, e.text, e.entity_id)
+        for note, result in zip(notes, results, strict=True)
+        for e in result.entities
+    )
+    assert expected
+    assert rows(tables.read("entities"), *KEYS) == expected
+    relations = sorted(r.relation_id for result in results for r in result.relations)
+    assert [row[0] for row in rows(tables.read("relations"), "relation_id")] == relations
+
+
+def test_each_text_is_read_once_and_the_model_loaded_once_a_worker(tables, extracted):
+    units = rows(tables.read("extractions"), "unit_sha256")
+    assert len(units) == len(set(units)) < extracted["units"]
+    timings = tables.read("timings").collect()
+    assert sum(t.units for t in timings) == len(units) == extracted["units_read"]
+    assert extracted["model_loads"] <= len({t.pid for t in timings})
+
+
+def test_a_second_run_changes_nothing(tables, extracted, config):
+    watched = ("extractions", "entities", "relations", "note_status", "timings", "work", "plans")
+    before = {table: tables.version(table) for table in watched}
+    again = extract(tables, config(slices=3))
+    assert again["notes"] == 0
+    assert {table: tables.version(table) for table in watched} == before
+
+
+def test_only_a_changed_note_is_derived_again(tables, extracted, source, config):
+    first = {t: rows(tables.read(t), "note_id", "plan_id") for t in ("entities", "note_status")}
+    changed = {**NOTES, "b": NOTES["b"] + " No cough."}
+    del changed["e"]
+    counts = ingest(tables, source(changed))
+    assert (counts["notes_changed"], counts["notes_removed"], counts["notes_split"]) == (1, 1, 1)
+    again = extract(tables, config())
+    assert (again["notes"], again["units_read"]) == (1, 1)
+    plan = again["plan_id"]
+    new = [row for row in rows(tables.read("note_status"), "note_id", "plan_id") if row[1] == plan]
+    assert new == [("b", plan)]
+    kept = [row for row in rows(tables.read("entities"), "note_id", "plan_id") if row[1] != plan]
+    assert kept == first["entities"]
+
+
+def test_current_views_show_the_notes_as_they_are_now(tables, extracted, source, config):
+    changed = {**NOTES, "b": "No cough."}
+    del changed["e"]
+    ingest(tables, source(changed))
+    extract(tables, config())
+    tables.register_views()
+    current = tables.spark.table("current_entities")
+    assert {row.note_id for row in current.collect()} == {"a", "b", "c"}
+    assert rows(current.where("note_id = 'b' AND layer = 'main'"), "text") == [("cough",)]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing of ours may catch it."""
+
+
+def test_a_job_killed_between_waves_goes_on_where_it_was(
+    tables, source, config, monkeypatch, extracted_elsewhere
+):
+    ingest(tables, source(NOTES))
+    infer = extract_module.infer_wave
+
+    def killed_at_the_second(tables, plan, extractor, wave):
+        if wave == 1:
+            raise Killed
+        infer(tables, plan, extractor, wave)
+
+    monkeypatch.setattr(extract_module, "infer_wave", killed_at_the_second)
+    with pytest.raises(Killed):
+        extract(tables, config(slices=3))
+    done = rows(tables.read("note_status"), "note_id")
+    assert 0 < len(done) < len(NOTES), "the first slice has been published, the others have not"
+    answered = rows(tables.read("extractions"), "unit_sha256")
+    monkeypatch.setattr(extract_module, "infer_wave", infer)
+    resumed = extract(tables, config(slices=3))
+    units = rows(tables.read("extractions"), "unit_sha256")
+    assert len(units) == len(set(units)), "no unit is read twice"
+    assert resumed["units_read"] == len(units) - len(answered)
+    assert rows(tables.read("entities"), *KEYS) == extracted_elsewhere
+    assert tables.read("work").count() == 0
+
+
+@pytest.fixture
+def extracted_elsewhere():
+    """The rows that an undisturbed run gives, from the library."""
+    model = Dictionary(load_labels("kiwi"))
+    pipeline = pipeline_fingerprint(model.fingerprint, DERIVE_VERSION)
+    notes = [Note(i, text) for i, text in NOTES.items()]
+    return sorted(
+        (note.note_id, e.label, e.start, e.end, e.text, e.entity_id)
+        for note, result in zip(notes, annotate(notes, model, pipeline), strict=True)
+        for e in result.entities
+    )
+
+
+def test_the_steps_one_by_one_give_the_same_as_all(tables, source, config, extracted_elsewhere):
+    ingest(tables, source(NOTES))
+    for step in ("plan", "infer", "derive"):
+        extract(tables, config(slices=2), step)
+    assert rows(tables.read("entities"), *KEYS) == extracted_elsewhere
+    with pytest.raises(PlanError, match="no unfinished plan"):
+        extract(tables, config(), "derive")
+
+
+def test_derive_before_infer_is_refused_and_publishes_nothing(tables, source, config):
+    ingest(tables, source(NOTES))
+    extract(tables, config(), "plan")
+    with pytest.raises(Exception, match="without an answer"):
+        extract(tables, config(), "derive")
+    assert tables.read("note_status").count() == 0
+
+
+def test_a_sentence_without_an_answer_is_never_taken_for_nothing_found(tables, source, config):
+    ingest(tables, source(NOTES))
+    tables.spark.sql(f"DELETE FROM {tables.name('sentences')} WHERE note_id = 'a'")
+    with pytest.raises(DataError, match="1 notes have text but no sentences"):
+        extract(tables, config())
+
+
+def test_no_text_is_stored_with_the_answers(tables, extracted):
+    stored = " ".join(str(row) for row in tables.read("extractions").collect())
+    assert "fever" not in stored and "aspirin" not in stored
+
+
+def test_a_where_restricts_the_notes(tables, source, config):
+    ingest(tables, source(NOTES))
+    facts = extract(tables, config(where="note_id IN ('a', 'd')"))
+    assert facts["notes"] == 2
+    assert {row.note_id for row in tables.read("note_status").collect()} == {"a", "d"}

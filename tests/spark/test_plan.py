@@ -1,0 +1,132 @@
+"""Plans are claimed by one run, taken over from the dead only, and failures are tried three times."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from pyspark.sql import functions as F
+
+from spanlake.core.errors import DataError, PlanError
+from spanlake.core.units import Extraction, Unit
+from spanlake.spark import infer, plan
+from spanlake.spark.extract import extract
+from spanlake.spark.ingest import ingest
+from spanlake.spark.runs import Run
+
+NOTES = {"a": "No fever.\nTakes aspirin.", "b": "No fever.\nHeadache."}
+
+
+@pytest.fixture
+def ready(tables, source):
+    ingest(tables, source(NOTES))
+    return tables
+
+
+def test_spark_hashes_a_unit_as_python_does(spark):
+    text = "İ \U0001f600 cafe\u0301\u00a0\f\r\n"
+    row = spark.createDataFrame([(text,)], "t string").select(plan.unit_sha256(F.col("t"))).first()
+    assert row[0] == Unit(text).unit_sha256
+
+
+def test_of_two_plans_at_once_one_is_refused(ready, config):
+    with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
+        mine = plan.make_plan(ready, first, config(), "m", "p")
+        # The second run measured the same notes before the first one's claim was there.
+        theirs = replace(mine, run_id=second.run_id)
+        with pytest.raises(PlanError, match=f"belongs to run {first.run_id}"):
+            plan._claim(ready, theirs)
+    work = ready.read("work")
+    assert work.count() == work.select("unit_sha256").distinct().count() == 3
+
+
+def test_a_plan_of_a_living_run_is_not_taken(ready, config):
+    with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
+        mine = plan.make_plan(ready, first, config(), "m", "p")
+        with pytest.raises(PlanError, match="is being worked on by run"):
+            plan.take_over(ready, mine, second, config())
+
+
+def _set_run(tables, run, sql):
+    tables.spark.sql(f"UPDATE {tables.name('runs')} SET {sql} WHERE run_id = '{run.run_id}'")
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        "pid = 4194304",  # no process of this host has it
+        "host = 'elsewhere', heartbeat_at = current_timestamp() - INTERVAL 11 MINUTES",
+        "state = 'failed'",
+    ],
+)
+def test_a_plan_of_a_dead_run_is_taken_over(ready, config, death):
+    with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
+        mine = plan.make_plan(ready, first, config(), "m", "p")
+        _set_run(ready, first, death)
+        plan.take_over(ready, mine, second, config())
+        assert plan.unfinished(ready, "p").run_id == second.run_id
+
+
+def test_a_run_elsewhere_lives_while_its_heart_beats(ready, config):
+    with Run(ready, "extract", config()) as first:
+        _set_run(ready, first, f"host = 'elsewhere', pid = {os.getpid()}")
+        assert plan._alive(ready, first.run_id, stale_minutes=10)
+
+
+def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
+    ready, config, monkeypatch
+):
+    write = plan.write_work
+    monkeypatch.setattr(plan, "write_work", lambda *_: None)
+    with Run(ready, "extract", config()) as first:
+        mine = plan.make_plan(ready, first, config(), "m", "p")
+    assert ready.read("work").count() == 0
+    monkeypatch.setattr(plan, "write_work", write)
+    with Run(ready, "extract", config()) as second:
+        plan.take_over(ready, mine, second, config())
+    assert ready.read("work").count() == 3
+
+
+def _answers(monkeypatch, outcome):
+    """Let every unit with a headache end in `outcome`, in this process and without workers."""
+
+    def read_units(work, extractor, units_per_task):
+        answers = []
+        for row in work.collect():
+            bad = "Headache" in row.target
+            answer = Extraction(outcome, error_class="Broken") if bad else Extraction("ok")
+            answers.append({"unit_sha256": row.unit_sha256, **infer.to_row(answer)})
+        return work.sparkSession.createDataFrame(answers, infer.READ_WITH_TIMING)
+
+    monkeypatch.setattr(infer, "read_units", read_units)
+
+
+def _states(tables):
+    return {row.note_id: row.state for row in tables.read("note_status").collect()}
+
+
+def test_a_transient_failure_is_planned_again_at_most_three_times(ready, config, monkeypatch):
+    _answers(monkeypatch, "transient")
+    tolerant = config(max_failed_share=1)
+    for _ in range(plan.MAX_TRANSIENT - 1):
+        extract(ready, tolerant)
+        assert _states(ready) == {"a": "done", "b": "failed"}
+    third = extract(ready, tolerant)
+    assert (third["notes"], third["units_read"]) == (1, 0), "timings tell what was read: none here"
+    assert _states(ready) == {"a": "done", "b": "quarantined"}
+    assert extract(ready, tolerant)["notes"] == 0
+    tried = ready.read("extractions").where("outcome = 'transient'").count()
+    assert tried == plan.MAX_TRANSIENT
+
+
+def test_an_unreadable_text_is_quarantined_and_says_how_much_was_not_seen(
+    ready, config, monkeypatch
+):
+    _answers(monkeypatch, "unreadable")
+    with pytest.raises(DataError, match=r"1 of 2 notes failed"):
+        extract(ready, config())
+    ready.register_views()
+    row = ready.spark.table("quarantine").collect()[0]
+    assert (row.note_id, row.state, row.error_class) == ("b", "quarantined", "Broken")
+    assert row.chars - row.chars_seen == len("Headache.")

@@ -1,0 +1,73 @@
+"""Tables are made as documented, written once, and refuse what breaks their contract."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from spanlake.core.config import TablesConfig
+from spanlake.core.errors import ConfigError
+from spanlake.spark.schemas import TABLES
+from spanlake.spark.tables import Tables
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_transaction_is_written_once(tables):
+    rows = tables.spark.sql("SELECT 'p' AS plan_id, 0 AS wave, 7L AS units")
+    for _ in range(2):
+        tables.append("timings", rows, "timings:p:0")
+    assert tables.read("timings").count() == 1
+
+
+@pytest.mark.parametrize(("start", "end", "score"), [(5, 5, 0.5), (-1, 3, 0.5), (0, 3, 1.5)])
+def test_impossible_entities_are_refused(tables, start, end, score):
+    values = {"entity_id": "'e'", "start": start, "end": end, "score": score}
+    texts = [f.name for f in TABLES["entities"].schema if f.name not in values and not f.nullable]
+    columns = ", ".join(f"{v} AS `{k}`" for k, v in values.items())
+    row = tables.spark.sql(f"SELECT {columns}").withColumns(
+        {name: _one(name) for name in texts}
+    )
+    with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT"):
+        tables.append("entities", row)
+
+
+def _one(name):
+    from pyspark.sql import functions as F
+
+    return F.lit(1)
+
+
+def test_a_missing_table_says_what_to_do(tables):
+    with pytest.raises(ConfigError, match="ingest first"):
+        tables.read("notes")
+
+
+def test_empty_tables_have_their_whole_schema(tables):
+    for name, table in TABLES.items():
+        tables.ensure(name)
+        assert tables.read(name).schema.names == table.schema.names
+
+
+def test_a_schema_of_the_catalog_works_too(spark):
+    spark.sql("CREATE DATABASE IF NOT EXISTS spanlake_test")
+    try:
+        tables = Tables(spark, TablesConfig.model_validate({"schema": "spanlake_test"}))
+        rows = spark.sql("SELECT 'p' AS plan_id, 0 AS wave")
+        for _ in range(2):
+            tables.append("timings", rows, "timings:p:0")
+        assert spark.table("spanlake_test.timings").count() == 1
+    finally:
+        spark.sql("DROP DATABASE spanlake_test CASCADE")
+
+
+def test_the_documentation_names_every_column():
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        section = re.split(r"^## ", text, flags=re.M)
+        mine = [part for part in section if part.startswith(f"`{name}`")]
+        assert len(mine) == 1, f"docs/tables.md has no section `{name}`"
+        for field in table.schema:
+            assert f"| `{field.name}` | {field.dataType.simpleString()} |" in mine[0], field.name
