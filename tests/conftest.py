@@ -22,3 +22,25 @@ def corpora() -> Path:
 def samples() -> Path:
     """The bundled notes with their gold annotation."""
     return ROOT / "lib" / "spanlake" / "samples" / "notes"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that asks for the Spark session."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.spark)
+
+
+@pytest.fixture(scope="session")
+def spark():
+    """One local session with real Delta; small data, so no web page and no compiled stages."""
+    from pyspark.sql import SparkSession
+
+    from spanlake.spark.session import get_session
+
+    SparkSession.builder.config("spark.ui.enabled", "false")
+    SparkSession.builder.config("spark.sql.codegen.wholeStage", "false")
+    SparkSession.builder.config("spark.sql.shuffle.partitions", "2")
+    session = get_session("spanlake tests")
+    yield session
+    session.stop()

@@ -1,30 +1,12 @@
-"""One local Spark session with real Delta for all Spark tests."""
+"""Tables, sources and configurations for the tests on Spark."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-
 import pytest
 
 from spanlake.core.config import ExtractConfig, IngestConfig, TablesConfig
 from spanlake.spark.tables import Tables
-
-
-def pytest_collection_modifyitems(items):
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.spark)
-
-
-@pytest.fixture(scope="session")
-def spark():
-    from spanlake.spark.session import get_session
-
-    session = get_session("spanlake tests")
-    yield session
-    session.stop()
 
 
 @pytest.fixture

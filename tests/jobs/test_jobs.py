@@ -1,0 +1,65 @@
+"""The job files: arguments, exit codes, what they print; the work itself is tested in spark/."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def job(name):
+    spec = importlib.util.spec_from_file_location(f"job_{name}", ROOT / "jobs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.mark.parametrize("name", ["ingest", "extract", "evaluate", "train"])
+def test_an_unknown_key_ends_with_one_clear_line(name, tmp_path, capsys):
+    conf = tmp_path / "c.yml"
+    conf.write_text("tabels: {location: x}\nextractor: {knd: bert}\n", encoding="utf-8")
+    arguments = ["--config", str(conf), *(["--gold", "x"] if name == "evaluate" else [])]
+    assert job(name)(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("ConfigError") and "unknown key" in error
+
+
+@pytest.mark.spark
+def test_evaluate_gives_what_the_command_gives(spark, samples, tmp_path):
+    from spanlake.cli import main as command
+
+    conf = tmp_path / "c.yml"
+    conf.write_text(f"tables: {{location: {tmp_path / 'tables'}}}\n", encoding="utf-8")
+    with_spark, without = tmp_path / "spark.json", tmp_path / "plain.json"
+    call = ["--gold", str(samples), "--config", str(conf)]
+    assert job("evaluate")([*call, "--json", str(with_spark)]) == 0
+    assert command(["evaluate", *call, "--json", str(without)]) == 0
+    assert json.loads(with_spark.read_text()) == json.loads(without.read_text())
+    scores = spark.read.format("delta").load(str(tmp_path / "tables" / "scores"))
+    micro = scores.where("label IS NULL AND level = 'entities' AND mode = 'strict'").collect()
+    assert len(micro) == 1
+    assert micro[0].tp == json.loads(without.read_text())["entities"]["strict"]["tp"]
+    gold = spark.read.format("delta").load(str(tmp_path / "tables" / "gold_entities"))
+    assert gold.count() == micro[0].support + scores.where(
+        "label IS NULL AND level = 'modifiers' AND mode = 'strict'"
+    ).first().support
+
+
+@pytest.mark.spark
+def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("No fever.", encoding="utf-8")
+    tables = f"tables: {{location: {tmp_path / 'tables'}}}\n"
+    ingest, extract = tmp_path / "i.yml", tmp_path / "e.yml"
+    ingest.write_text(f"{tables}source: {{format: text, path: {tmp_path / 'notes'}}}\n", "utf-8")
+    extract.write_text(tables, encoding="utf-8")
+    assert job("ingest")(["--config", str(ingest)]) == 0
+    assert job("extract")(["--config", str(extract)]) == 0
+    printed = capsys.readouterr().out
+    for part in ("notes_read", "characters per note", "slowest partition", "model_loads"):
+        assert part in printed
+    assert "fever" not in printed

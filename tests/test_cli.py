@@ -1,0 +1,89 @@
+"""The command line as a user calls it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from spanlake.cli import main
+from spanlake.core.corpora import read_ann
+from spanlake.core.labels import load_labels
+from spanlake.core.merging import DERIVE_VERSION
+from spanlake.core.units import Note
+from spanlake.models.annotate import annotate
+from spanlake.models.dictionary import Dictionary
+
+SIX = {"precision", "recall", "f1", "tp", "fp", "fn"}
+TEXT = "No fever\r\nor chills.\tTakes aspirin 81 mg daily. \U0001f600 Left knee pain.\n"
+
+
+@pytest.fixture
+def notes(tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(TEXT.encode())
+    (folder / "empty.txt").write_bytes(b"")
+    return folder
+
+
+def test_annotate_writes_what_the_library_finds(notes, tmp_path):
+    assert main(["annotate", str(notes), "--to", str(tmp_path / "out")]) == 0
+    labels = load_labels("kiwi")
+    expected = annotate([Note("a", TEXT)], Dictionary(labels), "")[0].annotation
+    written, report = read_ann(tmp_path / "out" / "a.ann", Note("a", TEXT), labels)
+    assert expected.entities and not report.problems
+    assert {e.key for e in written.annotation.entities} == {e.key for e in expected.entities}
+    assert len(written.annotation.relations) == len(expected.relations)
+    assert (tmp_path / "out" / "empty.ann").read_bytes() == b""
+
+
+def test_annotate_lists_failed_notes_and_writes_the_others(notes, tmp_path, capsys):
+    (notes / "latin.txt").write_bytes("caf\u00e9".encode("cp1252"))
+    assert main(["annotate", str(notes), "--to", str(tmp_path / "out")]) == 1
+    assert "failed: latin (UnicodeDecodeError)" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.ann", "empty.ann"]
+
+
+def test_annotate_of_a_folder_without_notes_says_so(tmp_path, capsys):
+    assert main(["annotate", str(tmp_path), "--to", str(tmp_path / "out")]) == 1
+    assert "no .txt files" in capsys.readouterr().err
+
+
+def test_annotate_never_prints_note_text(notes, tmp_path, capsys):
+    main(["annotate", str(notes), "--to", str(tmp_path / "out")])
+    printed = capsys.readouterr()
+    assert "aspirin" not in printed.out + printed.err
+
+
+def test_gold_scored_against_itself_is_perfect(samples, tmp_path):
+    out = tmp_path / "scores.json"
+    call = ["evaluate", "--gold", str(samples), "--predicted", str(samples), "--json", str(out)]
+    assert main(call) == 0
+    scores = json.loads(out.read_text(encoding="utf-8"))
+    for layer in ("entities", "modifiers"):
+        assert set(scores[layer]) == {"strict", "relaxed", "relaxed_many", "labels"}
+        assert set(scores[layer]["strict"]) == SIX
+        assert scores[layer]["strict"]["f1"] == 1.0
+    assert scores["relations"]["strict"]["f1"] == 1.0
+    assert scores["relations"]["gold_entities"] is None
+
+
+def test_the_default_model_is_scored_with_relations_on_gold(samples, tmp_path):
+    out = tmp_path / "scores.json"
+    assert main(["evaluate", "--gold", str(samples), "--json", str(out)]) == 0
+    scores = json.loads(out.read_text(encoding="utf-8"))
+    assert 0 < scores["entities"]["strict"]["f1"] < 1
+    assert set(scores["relations"]["gold_entities"]) == SIX
+
+
+def test_a_missing_prediction_file_is_an_error_with_its_id(samples, tmp_path, capsys):
+    assert main(["evaluate", "--gold", str(samples), "--predicted", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "30 of 30 notes have no prediction file" in error and "01_discharge_copd" in error
+
+
+def test_predicted_and_config_exclude_each_other(samples, tmp_path, capsys):
+    call = ["evaluate", "--gold", str(samples), "--predicted", str(samples), "--set", "a=1"]
+    assert main(call) == 1
+    assert "not both" in capsys.readouterr().err

@@ -1,0 +1,46 @@
+"""What README and docs name exists, and what they promise of the repository holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spanlake.core.config import ExtractConfig, IngestConfig, TrainConfig, load_config
+from spanlake.core.labels import LAYERS, load_labels
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PATH = re.compile(r"\b(?:jobs|lib|conf|sql|notebooks|tests|docs|benchmarks)/[\w./*-]*[\w*]")
+KINDS = {"ingest": IngestConfig, "extract": ExtractConfig, "train": TrainConfig}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_that_is_named_exists(page):
+    named = {path.rstrip(".") for path in PATH.findall(page.read_text(encoding="utf-8"))}
+    missing = [path for path in named if not list(ROOT.glob(path))]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.yml")), ids=lambda p: p.stem)
+def test_every_configuration_is_valid(path):
+    kind = KINDS[path.stem.split("_")[0]]
+    assert load_config(kind, path).model_dump()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "lib/spanlake/labels").glob("*.yml")), ids=lambda p: p.stem
+)
+def test_every_label_set_loads_and_defines_its_labels(path):
+    labels = load_labels(path.stem)
+    assert labels.name == path.stem == yaml.safe_load(path.read_text(encoding="utf-8"))["name"]
+    assert all(labels.layer_of(label) in LAYERS for label in labels.labels)
+    assert all((labels.main | labels.modifier).values()), "a label without a definition"
+
+
+def test_the_kiwi_schema_is_the_paper_s():
+    kiwi = load_labels("kiwi")
+    pairs = sum(len(tails) for tails in kiwi.pairs.values())
+    assert (len(kiwi.main), len(kiwi.modifier), pairs) == (4, 16, 22)
