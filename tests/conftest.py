@@ -24,6 +24,14 @@ def samples() -> Path:
     return ROOT / "lib" / "spanlake" / "samples" / "notes"
 
 
+SMALL = {
+    "spark.ui.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that asks for the Spark session."""
     for item in items:
@@ -34,13 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def spark():
     """One local session with real Delta; small data, so no web page and no compiled stages."""
-    from pyspark.sql import SparkSession
-
     from spanlake.spark.session import get_session
 
-    SparkSession.builder.config("spark.ui.enabled", "false")
-    SparkSession.builder.config("spark.sql.codegen.wholeStage", "false")
-    SparkSession.builder.config("spark.sql.shuffle.partitions", "2")
-    session = get_session("spanlake tests")
+    session = get_session("spanlake tests", SMALL)
     yield session
     session.stop()

@@ -9,7 +9,6 @@ import pytest
 from spanlake.cli import main
 from spanlake.core.corpora import read_ann
 from spanlake.core.labels import load_labels
-from spanlake.core.merging import DERIVE_VERSION
 from spanlake.core.units import Note
 from spanlake.models.annotate import annotate
 from spanlake.models.dictionary import Dictionary

@@ -44,9 +44,11 @@ def test_evaluate_gives_what_the_command_gives(spark, samples, tmp_path):
     assert len(micro) == 1
     assert micro[0].tp == json.loads(without.read_text())["entities"]["strict"]["tp"]
     gold = spark.read.format("delta").load(str(tmp_path / "tables" / "gold_entities"))
-    assert gold.count() == micro[0].support + scores.where(
-        "label IS NULL AND level = 'modifiers' AND mode = 'strict'"
-    ).first().support
+    assert (
+        gold.count()
+        == micro[0].support
+        + scores.where("label IS NULL AND level = 'modifiers' AND mode = 'strict'").first().support
+    )
 
 
 @pytest.mark.spark

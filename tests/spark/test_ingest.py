@@ -116,8 +116,13 @@ def test_bad_notes_are_refused_with_counts_and_nothing_is_written(tables, source
     with pytest.raises(DataError) as refused:
         ingest(tables, source(rows))
     message = str(refused.value)
-    for part in ("5 notes read, none written", "1 rows have no note_id", "1 notes have a null text",
-                 "1 rows repeat a note_id", "1 notes hold U+FFFD"):
+    for part in (
+        "5 notes read, none written",
+        "1 rows have no note_id",
+        "1 notes have a null text",
+        "1 rows repeat a note_id",
+        "1 notes hold U+FFFD",
+    ):
         assert part in message
     assert not tables.exists("notes")
 

@@ -1,4 +1,4 @@
-"""Plans are claimed by one run, taken over from the dead only, and failures are tried three times."""
+"""Plans are claimed by one run and taken over from the dead; failures are tried three times."""
 
 from __future__ import annotations
 
@@ -8,20 +8,40 @@ from dataclasses import replace
 import pytest
 from pyspark.sql import functions as F
 
+from notes_source import jsonl_source
+from spanlake.core.config import TablesConfig
 from spanlake.core.errors import DataError, PlanError
 from spanlake.core.units import Extraction, Unit
 from spanlake.spark import infer, plan
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest
 from spanlake.spark.runs import Run
+from spanlake.spark.tables import Tables
 
 NOTES = {"a": "No fever.\nTakes aspirin.", "b": "No fever.\nHeadache."}
 
 
-@pytest.fixture
-def ready(tables, source):
-    ingest(tables, source(NOTES))
+@pytest.fixture(scope="module")
+def place(spark, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    tables = Tables(spark, TablesConfig(location=str(folder / "tables")))
+    ingest(tables, jsonl_source(folder, NOTES))
     return tables
+
+
+@pytest.fixture
+def ready(place):
+    """Ingested notes. Plans of other tests are there too: each test takes a pipeline of its own."""
+    return place
+
+
+@pytest.fixture
+def pipeline(request):
+    return request.node.name
+
+
+def work_of(tables, made):
+    return tables.read("work").where(F.col("plan_id") == made.plan_id)
 
 
 def test_spark_hashes_a_unit_as_python_does(spark):
@@ -30,20 +50,20 @@ def test_spark_hashes_a_unit_as_python_does(spark):
     assert row[0] == Unit(text).unit_sha256
 
 
-def test_of_two_plans_at_once_one_is_refused(ready, config):
+def test_of_two_plans_at_once_one_is_refused(ready, config, pipeline):
     with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
-        mine = plan.make_plan(ready, first, config(), "m", "p")
+        mine = plan.make_plan(ready, first, config(), "m", pipeline)
         # The second run measured the same notes before the first one's claim was there.
         theirs = replace(mine, run_id=second.run_id)
         with pytest.raises(PlanError, match=f"belongs to run {first.run_id}"):
             plan._claim(ready, theirs)
-    work = ready.read("work")
+    work = work_of(ready, mine)
     assert work.count() == work.select("unit_sha256").distinct().count() == 3
 
 
-def test_a_plan_of_a_living_run_is_not_taken(ready, config):
+def test_a_plan_of_a_living_run_is_not_taken(ready, config, pipeline):
     with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
-        mine = plan.make_plan(ready, first, config(), "m", "p")
+        mine = plan.make_plan(ready, first, config(), "m", pipeline)
         with pytest.raises(PlanError, match="is being worked on by run"):
             plan.take_over(ready, mine, second, config())
 
@@ -60,32 +80,30 @@ def _set_run(tables, run, sql):
         "state = 'failed'",
     ],
 )
-def test_a_plan_of_a_dead_run_is_taken_over(ready, config, death):
+def test_a_plan_of_a_dead_run_is_taken_over(ready, config, death, pipeline):
     with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
-        mine = plan.make_plan(ready, first, config(), "m", "p")
+        mine = plan.make_plan(ready, first, config(), "m", pipeline)
         _set_run(ready, first, death)
         plan.take_over(ready, mine, second, config())
-        assert plan.unfinished(ready, "p").run_id == second.run_id
+        assert plan.unfinished(ready, pipeline).run_id == second.run_id
 
 
-def test_a_run_elsewhere_lives_while_its_heart_beats(ready, config):
+def test_a_run_elsewhere_lives_while_its_heart_beats(ready, config, pipeline):
     with Run(ready, "extract", config()) as first:
         _set_run(ready, first, f"host = 'elsewhere', pid = {os.getpid()}")
         assert plan._alive(ready, first.run_id, stale_minutes=10)
 
 
-def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
-    ready, config, monkeypatch
-):
+def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(ready, config, monkeypatch):
     write = plan.write_work
     monkeypatch.setattr(plan, "write_work", lambda *_: None)
     with Run(ready, "extract", config()) as first:
-        mine = plan.make_plan(ready, first, config(), "m", "p")
-    assert ready.read("work").count() == 0
+        mine = plan.make_plan(ready, first, config(), "m", pipeline)
+    assert work_of(ready, mine).count() == 0
     monkeypatch.setattr(plan, "write_work", write)
     with Run(ready, "extract", config()) as second:
         plan.take_over(ready, mine, second, config())
-    assert ready.read("work").count() == 3
+    assert work_of(ready, mine).count() == 3
 
 
 def _answers(monkeypatch, outcome):
@@ -106,27 +124,30 @@ def _states(tables):
     return {row.note_id: row.state for row in tables.read("note_status").collect()}
 
 
-def test_a_transient_failure_is_planned_again_at_most_three_times(ready, config, monkeypatch):
+def test_a_transient_failure_is_planned_again_at_most_three_times(
+    fresh, source, config, monkeypatch
+):
+    ingest(fresh, source(NOTES))
     _answers(monkeypatch, "transient")
     tolerant = config(max_failed_share=1)
     for _ in range(plan.MAX_TRANSIENT - 1):
-        extract(ready, tolerant)
-        assert _states(ready) == {"a": "done", "b": "failed"}
-    third = extract(ready, tolerant)
+        extract(fresh, tolerant)
+        assert _states(fresh) == {"a": "done", "b": "failed"}
+    third = extract(fresh, tolerant)
     assert (third["notes"], third["units_read"]) == (1, 0), "timings tell what was read: none here"
-    assert _states(ready) == {"a": "done", "b": "quarantined"}
-    assert extract(ready, tolerant)["notes"] == 0
-    tried = ready.read("extractions").where("outcome = 'transient'").count()
+    assert _states(fresh) == {"a": "done", "b": "quarantined"}
+    tried = fresh.read("extractions").where("outcome = 'transient'").count()
     assert tried == plan.MAX_TRANSIENT
 
 
 def test_an_unreadable_text_is_quarantined_and_says_how_much_was_not_seen(
-    ready, config, monkeypatch
+    fresh, source, config, monkeypatch
 ):
+    ingest(fresh, source(NOTES))
     _answers(monkeypatch, "unreadable")
     with pytest.raises(DataError, match=r"1 of 2 notes failed"):
-        extract(ready, config())
-    ready.register_views()
-    row = ready.spark.table("quarantine").collect()[0]
+        extract(fresh, config())
+    fresh.register_views()
+    row = fresh.spark.table("quarantine").collect()[0]
     assert (row.note_id, row.state, row.error_class) == ("b", "quarantined", "Broken")
     assert row.chars - row.chars_seen == len("Headache.")

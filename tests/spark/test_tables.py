@@ -27,9 +27,7 @@ def test_impossible_entities_are_refused(tables, start, end, score):
     values = {"entity_id": "'e'", "start": start, "end": end, "score": score}
     texts = [f.name for f in TABLES["entities"].schema if f.name not in values and not f.nullable]
     columns = ", ".join(f"{v} AS `{k}`" for k, v in values.items())
-    row = tables.spark.sql(f"SELECT {columns}").withColumns(
-        {name: _one(name) for name in texts}
-    )
+    row = tables.spark.sql(f"SELECT {columns}").withColumns({name: _one(name) for name in texts})
     with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT"):
         tables.append("entities", row)
 

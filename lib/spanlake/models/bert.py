@@ -1,0 +1,137 @@
+"""The `bert` extractor: Kiwi-BERT's shape over any Hugging Face checkpoints.
+
+Two token classifiers read the entities of the main and the modifier layer, a pair classifier the
+relations between them (arXiv 2411.10020). Any of the three may be absent; its answers are too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spanlake.core.bio import words
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.labels import LAYERS, Layer, load_labels
+from spanlake.core.spans import Entity, Relation, Span, check_offsets
+from spanlake.core.units import Extraction, Unit, failed
+from spanlake.models.decoding import check_label_map
+from spanlake.models.loading import checkpoints_fingerprint, locate
+from spanlake.models.stats import Stats
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spanlake.models.linking import Linker
+    from spanlake.models.network import Head, Network
+    from spanlake.models.tagging import Tagger
+
+
+class Bert:
+    """Reads units' targets (context around them is not looked at); one instance a process.
+
+    Raises ConfigError or ModelError for what cannot be loaded. A text that the tokenizer cannot
+    take is `unreadable`; an error of the device is raised.
+    """
+
+    def __init__(self, config: ExtractorConfig) -> None:
+        self.config = config
+        self.labels = load_labels(config.labels)
+        self.stats = Stats()
+        check_label_map(config.label_map, self.labels)
+        checkpoints = locate(config)
+        self.fingerprint = checkpoints_fingerprint(checkpoints, config)
+        self.device = "cpu"
+        self._taggers = [
+            self._load_tagger(layer, checkpoints.folders[layer])
+            for layer in LAYERS
+            if layer in checkpoints.folders
+        ]
+        folder = checkpoints.folders.get("relation")
+        self._linker = self._load_linker(folder) if folder else None
+
+    def extract(self, units: Sequence[Unit]) -> list[Extraction]:
+        """Return one extraction a unit, in order, whatever the batches that they were read in."""
+        answers: dict[int, Extraction] = {}
+        readable: list[int] = []
+        for i, unit in enumerate(units):
+            try:
+                unit.target.encode("utf-8")
+                readable.append(i)
+            except UnicodeEncodeError as error:  # a lone surrogate is no character
+                answers[i] = failed(error)
+        read = self._read([units[i].target for i in readable])
+        answers.update(zip(readable, read, strict=True))
+        return [answers[i].check(unit) for i, unit in enumerate(units)]
+
+    def link(
+        self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
+    ) -> list[list[Relation]]:
+        """Score relations among given entities; raises OffsetError for any not of the text."""
+        for unit, mine in zip(units, entities, strict=True):
+            check_offsets(mine, unit.target)
+        texts = [unit.target for unit in units]
+        return self._link(texts, [words(text) for text in texts], entities)
+
+    def _read(self, texts: Sequence[str]) -> list[Extraction]:
+        text_words = [words(text) for text in texts]
+        found: list[list[Entity]] = [[] for _ in texts]
+        unseen = [0] * len(texts)
+        for tagger in self._taggers:
+            read = tagger.read(texts, text_words, budget=self.config.batch_tokens, stats=self.stats)
+            for i, (entities, missed) in enumerate(read):
+                found[i] += entities
+                unseen[i] = max(unseen[i], missed)
+        for mine in found:
+            mine.sort(key=lambda entity: entity.key)
+        relations = self._link(texts, text_words, found)
+        return [
+            Extraction("ok", tuple(found[i]), tuple(relations[i]), len(text) - unseen[i])
+            for i, text in enumerate(texts)
+        ]
+
+    def _link(
+        self,
+        texts: Sequence[str],
+        text_words: Sequence[Sequence[Span]],
+        entities: Sequence[Sequence[Entity]],
+    ) -> list[list[Relation]]:
+        if self._linker is None:
+            return [[] for _ in texts]
+        return self._linker.read(
+            texts, text_words, entities, budget=self.config.batch_tokens, stats=self.stats
+        )
+
+    def _load_tagger(self, layer: Layer, folder: Path) -> Tagger:
+        from spanlake.models.tagging import Tagger
+
+        return Tagger(
+            self._load_network(folder, "words"),
+            layer,
+            self.labels,
+            label_map=self.config.label_map,
+            stride=self.config.stride,
+        )
+
+    def _load_linker(self, folder: Path) -> Linker:
+        from spanlake.models.linking import Linker
+
+        return Linker(
+            self._load_network(folder, "pairs"),
+            self.labels,
+            label_map=self.config.label_map,
+            most_words=self.config.max_pair_words,
+            threshold=self.config.pair_threshold,
+        )
+
+    def _load_network(self, folder: Path, head: Head) -> Network:
+        from spanlake.models.network import Network
+
+        network = Network(
+            folder,
+            head,
+            max_tokens=self.config.max_tokens,
+            device=self.config.device,
+            precision=self.config.precision,
+        )
+        self.device = network.device
+        return network

@@ -1,0 +1,179 @@
+"""From a checkpoint's class probabilities to labelled spans: label mapping, legal paths, scores."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spanlake.core.bio import OUTSIDE, decode, legal, tag_names
+from spanlake.core.errors import ConfigError, ModelError
+from spanlake.core.labels import LabelSet, Layer
+from spanlake.core.spans import Entity, Span, entity_at
+
+SCORE_DIGITS = 6  # what batch and machine leave unchanged in float32
+TINY = 1e-30  # keeps a logarithm finite
+PREFIXED = re.compile(r"([BIESLU])[-_](.+)")
+TAG_PREFIXES = {"B": "B", "S": "B", "U": "B", "I": "I", "E": "I", "L": "I", "": "BI"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TagDecoder:
+    """Reads one layer's entities off class probabilities.
+
+    `classes[c, t]` is 1 where the checkpoint's class `c` counts as tag `t`; `steps[s, t]` is 0
+    where tag `t` may follow tag `s`, else minus infinity.
+    """
+
+    tags: tuple[str, ...]
+    classes: np.ndarray
+    steps: np.ndarray
+
+    def entities(
+        self, text: str, words: Sequence[Span], probabilities: np.ndarray, seen: np.ndarray
+    ) -> list[Entity]:
+        """Return the entities of the best legal path, each as probable as its least probable word.
+
+        `probabilities` has a row of classes a word; rows where `seen` is false (words of which
+        the tokenizer leaves nothing) say nothing: such a word is inside an entity that goes on
+        after it, and outside everywhere else.
+        """
+        if not seen.any():
+            return []
+        of_tags = probabilities[seen] @ self.classes
+        path = best_path(np.log(of_tags + TINY), self.steps)
+        tags = _fill([self.tags[t] for t in path], seen)
+        scores = np.full(len(words), np.nan)
+        scores[seen] = np.minimum(of_tags[np.arange(len(path)), path], 1.0)
+        starts = np.array([word.start for word in words])
+        return [
+            _scored(text, span, label, scores[_words_of(span, starts)])
+            for span, label in decode(words, tags)
+        ]
+
+
+def best_path(emissions: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Return the highest-scoring legal path (Viterbi); tag 0 stands before the first word.
+
+    `emissions[w, t]` are log scores. The greedy path is the best one wherever it is legal, which
+    is nearly always.
+    """
+    path = emissions.argmax(axis=1)
+    if np.isfinite(steps[np.concatenate(([0], path[:-1])), path]).all():
+        return path
+    return _viterbi(emissions, steps)
+
+
+def _viterbi(emissions: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    total = emissions[0] + steps[0]
+    came_from = np.zeros(emissions.shape, dtype=np.int64)
+    for word in range(1, len(emissions)):
+        reached = total[:, None] + steps
+        came_from[word] = reached.argmax(axis=0)
+        total = reached.max(axis=0) + emissions[word]
+    path = np.zeros(len(emissions), dtype=np.int64)
+    path[-1] = total.argmax()
+    for word in range(len(emissions) - 1, 0, -1):
+        path[word - 1] = came_from[word, path[word]]
+    return path
+
+
+def _fill(tags: list[str], seen: np.ndarray) -> list[str]:
+    """Spread tags of the seen words over all words; an unseen one goes on where the next does."""
+    filled = [OUTSIDE] * len(seen)
+    following = OUTSIDE
+    remaining = iter(reversed(tags))
+    for position in range(len(seen) - 1, -1, -1):
+        if seen[position]:
+            following = next(remaining)
+            filled[position] = following
+        elif following.startswith("I-"):
+            filled[position] = following
+    return filled
+
+
+def _words_of(span: Span, starts: np.ndarray) -> slice:
+    return slice(*np.searchsorted(starts, [span.start, span.end]))
+
+
+def _scored(text: str, span: Span, label: str, scores: np.ndarray) -> Entity:
+    return entity_at(
+        text, span.start, span.end, label, round(float(np.nanmin(scores)), SCORE_DIGITS)
+    )
+
+
+def check_label_map(label_map: Mapping[str, str], labels: LabelSet) -> None:
+    """Raise ConfigError where a target of `label_map` is neither a label nor a relation label."""
+    known = {*labels.labels, *labels.relations, OUTSIDE}
+    unknown = sorted({split_prefix(target)[1] for target in label_map.values()} - known)
+    if unknown:
+        raise ConfigError(
+            f"label_map names {unknown}, not in label set {labels.name!r}: {sorted(known)}"
+        )
+
+
+def split_prefix(name: str) -> tuple[str, str]:
+    """Split a tag such as ``B-problem`` or ``E-PROB`` into prefix and label; none gives ''."""
+    match = PREFIXED.fullmatch(name)
+    return (match[1], match[2]) if match else ("", name)
+
+
+def tag_decoder(
+    class_names: Sequence[str], label_map: Mapping[str, str], labels: LabelSet, layer: Layer
+) -> TagDecoder:
+    """Return the decoder of a checkpoint with these classes for one layer of the label set.
+
+    Understands BIO, IO and BIOES/BILOU names. A `label_map` key is a class's whole name or the
+    label in it. Classes that fit no label of the layer count as outside. Raises ModelError when
+    none fits any.
+    """
+    wanted = labels.labels_of(layer)
+    targets = [_target(name, label_map) for name in class_names]
+    if not any(label in wanted for _, label in targets):
+        raise ModelError(
+            f"no class of the {layer} model is a {layer} label of {labels.name!r}; classes:"
+            f" {', '.join(class_names)}; labels: {', '.join(wanted)}; use extractor.label_map"
+        )
+    ignored = {label for _, label in targets if label not in wanted and label != OUTSIDE}
+    if ignored:
+        log.info("%s model: classes of no %s label: %s", layer, layer, sorted(ignored))
+    tags = tag_names(wanted)
+    return TagDecoder(tags, _classes(targets, tags), _steps(tags, _unbegun(targets)))
+
+
+def _target(name: str, label_map: Mapping[str, str]) -> tuple[str, str]:
+    prefix, label = split_prefix(name)
+    own_prefix, target = split_prefix(label_map.get(name) or label_map.get(label, label))
+    return own_prefix or prefix, target
+
+
+def _classes(targets: Sequence[tuple[str, str]], tags: Sequence[str]) -> np.ndarray:
+    classes = np.zeros((len(targets), len(tags)))
+    for position, (prefix, label) in enumerate(targets):
+        names = [f"{tag_prefix}-{label}" for tag_prefix in TAG_PREFIXES[prefix]]
+        fitting = [tags.index(name) for name in names if name in tags]
+        classes[position, fitting or [0]] = 1.0
+    return classes
+
+
+def _unbegun(targets: Iterable[tuple[str, str]]) -> set[str]:
+    """Return labels that no class begins (IO schemes): neighbours of one label are one entity."""
+    pairs = list(targets)
+    return {label for _, label in pairs} - {
+        label for prefix, label in pairs if TAG_PREFIXES[prefix] == "B"
+    }
+
+
+def _steps(tags: Sequence[str], unbegun: set[str]) -> np.ndarray:
+    steps = np.full((len(tags), len(tags)), -np.inf)
+    for s, previous in enumerate(tags):
+        for t, tag in enumerate(tags):
+            again = tag[0] == "B" and previous[2:] == tag[2:] and tag[2:] in unbegun
+            if legal(previous, tag) and not again:
+                steps[s, t] = 0.0
+    return steps

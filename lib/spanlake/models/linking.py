@@ -1,0 +1,74 @@
+"""Relations between given entities: a classifier over texts with the two mentions marked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from spanlake.core.errors import ModelError
+from spanlake.core.labels import LabelSet
+from spanlake.core.spans import Entity, Relation, Span
+from spanlake.models.decoding import SCORE_DIGITS
+from spanlake.models.network import Network
+from spanlake.models.pairs import candidates, pair_ids
+from spanlake.models.stats import Stats
+
+
+class Linker:
+    """Scores the pairs that the label set allows; a pair's score is independent of other pairs."""
+
+    def __init__(
+        self,
+        network: Network,
+        labels: LabelSet,
+        *,
+        label_map: Mapping[str, str],
+        most_words: int,
+        threshold: float,
+    ) -> None:
+        self.network = network
+        self.labels = labels
+        self.most_words = most_words
+        self.threshold = threshold
+        names = [label_map.get(name, name) for name in network.class_names]
+        self.classes = [(i, name) for i, name in enumerate(names) if name in labels.relations]
+        if not self.classes:
+            raise ModelError(
+                f"no class of the relation model is a relation of {labels.name!r}; classes:"
+                f" {', '.join(network.class_names)}; relations: {', '.join(labels.relations)};"
+                " use extractor.label_map"
+            )
+
+    def read(
+        self,
+        texts: Sequence[str],
+        words: Sequence[Sequence[Span]],
+        entities: Sequence[Sequence[Entity]],
+        *,
+        budget: int,
+        stats: Stats,
+    ) -> list[list[Relation]]:
+        """Return each text's relations among its `entities`, ordered by head and tail."""
+        began = time.perf_counter()
+        asked: list[tuple[int, int, int]] = []
+        sequences: list[list[int]] = []
+        for i, (text, spans, mine) in enumerate(zip(texts, words, entities, strict=True)):
+            for head, tail in candidates(spans, mine, self.labels, self.most_words):
+                asked.append((i, head, tail))
+                pair = mine[head].span, mine[tail].span
+                sequences.append(
+                    pair_ids(text, spans, pair, self.network.pieces, self.network.limit)
+                )
+        stats.tokenize_seconds += time.perf_counter() - began
+        shares = self.network.probabilities(sequences, budget=budget, stats=stats)
+        found: list[list[Relation]] = [[] for _ in texts]
+        for (i, head, tail), row in zip(asked, shares, strict=True):
+            found[i] += self._relation(head, tail, row)
+        return found
+
+    def _relation(self, head: int, tail: int, shares: np.ndarray) -> list[Relation]:
+        position, label = max(self.classes, key=lambda known: shares[known[0]])
+        score = round(min(float(shares[position]), 1.0), SCORE_DIGITS)
+        return [Relation(head, tail, label, score)] if score >= self.threshold else []

@@ -1,0 +1,187 @@
+"""Model folders: where they are, what they hold, and the fingerprint. Nothing here needs torch.
+
+A folder that Spanlake trained::
+
+    main/ modifier/ relation/    Hugging Face folders: config.json, model.safetensors, tokenizer
+    spanlake.json                kind, label set, options, sha256 of every file, training summary
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.errors import ModelError
+from spanlake.core.labels import LabelSet, load_labels
+
+EXTRACTOR_VERSION = 1  # raise when the code gives other answers for the same weights and options
+PARTS = ("main", "modifier", "relation")
+MANIFEST = "spanlake.json"
+READ_FILES = (".json", ".safetensors", ".txt", ".model")  # what transformers may read for an answer
+ANSWER_OPTIONS = (
+    "label_map",
+    "max_tokens",
+    "stride",
+    "max_pair_words",
+    "pair_threshold",
+    "precision",
+)
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The parts of a `bert` model that are there, and the digests of their files."""
+
+    folders: Mapping[str, Path]
+    files: Mapping[str, str]
+
+
+def locate(config: ExtractorConfig) -> Checkpoints:
+    """Find the checkpoints that `config` names, and check them against their manifest.
+
+    Raises ModelError when one is missing, a file is not what the manifest says, or the model was
+    trained on another label set.
+    """
+    labels = load_labels(config.labels)
+    if config.model:
+        return _trained(find_folder(config.model), labels)
+    named = {part: getattr(config, part) for part in PARTS}
+    folders = {part: find_folder(name) for part, name in named.items() if name}
+    return Checkpoints(folders, file_digests(folders))
+
+
+def fingerprint_of_config(config: ExtractorConfig) -> str:
+    """Return the hash of all that can change an answer: files, options, labels, our own version.
+
+    Device and batch size are not among it. Reads the files, but loads no weights.
+    """
+    return checkpoints_fingerprint(locate(config), config)
+
+
+def checkpoints_fingerprint(checkpoints: Checkpoints, config: ExtractorConfig) -> str:
+    """Return `fingerprint_of_config` for checkpoints that are already located."""
+    options = config.model_dump(include=set(ANSWER_OPTIONS))
+    parts = {
+        "extractor": f"bert {EXTRACTOR_VERSION}",
+        "labels": labels_digest(load_labels(config.labels)),
+        "options": options,
+        "files": dict(checkpoints.files),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def labels_digest(labels: LabelSet) -> str:
+    """Hash what a trained model depends on: labels, relations and pairs, not definitions."""
+    shape = [list(labels.main), list(labels.modifier), list(labels.relations), labels.pairs]
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+
+
+def find_folder(name: str) -> Path:
+    """Return the folder of a path, or of a Hugging Face name that was downloaded before.
+
+    Never downloads. Raises ModelError that says how to get what is missing.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if not HUB_NAME.fullmatch(name):
+        raise ModelError(f"no model folder {name}; train it first: jobs/train.py")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise missing_packages() from None
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):
+        raise ModelError(
+            f"no model folder {name}, and no such model in the Hugging Face cache;"
+            f" download it first with `hf download {name}`, or train one: jobs/train.py"
+        ) from None
+
+
+def missing_packages(extra: str = "infer") -> ModelError:
+    """Return the error for an installation without the packages of an extra."""
+    return ModelError(f"bert needs torch and transformers: pip install 'spanlake[{extra}]'")
+
+
+def write_manifest(top: Path, labels: LabelSet, more: Mapping[str, Any]) -> None:
+    """Write `spanlake.json`, which makes `top` a model folder: do this last."""
+    content = {
+        "kind": "bert",
+        "labels": labels.name,
+        "labels_sha256": labels_digest(labels),
+        **more,
+        "files": file_digests(_parts_of(top)),
+    }
+    temporary = top / f".{MANIFEST}"
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(top / MANIFEST)
+
+
+def read_manifest(top: Path) -> dict[str, Any]:
+    """Return `spanlake.json`; raises ModelError when there is none, or it is not ours."""
+    path = top / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["kind"] != "bert":
+            raise ModelError(f"{path}: kind is {manifest['kind']!r}, expected 'bert'")
+        return manifest
+    except FileNotFoundError:
+        raise ModelError(
+            f"{top}: no {MANIFEST}, so not a model that Spanlake trained; name other checkpoints"
+            " by extractor.main, extractor.modifier and extractor.relation"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: unreadable ({type(error).__name__})") from None
+
+
+def _trained(top: Path, labels: LabelSet) -> Checkpoints:
+    manifest = read_manifest(top)
+    if manifest.get("labels_sha256") != labels_digest(labels):
+        raise ModelError(
+            f"{top}: trained on label set {manifest.get('labels')!r} as it stood then, which is not"
+            f" {labels.name!r} as it stands now"
+        )
+    folders = _parts_of(top)
+    if not folders:
+        raise ModelError(f"{top}: none of {', '.join(PARTS)} is there")
+    files = file_digests(folders)
+    _check_files(top, manifest.get("files", {}), files)
+    return Checkpoints(folders, files)
+
+
+def _check_files(top: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    for name in sorted({*expected, *found}):
+        if name not in found:
+            raise ModelError(f"{top}: {name} is missing")
+        if name not in expected:
+            raise ModelError(f"{top}: {name} is not in {MANIFEST}")
+        if expected[name] != found[name]:
+            raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
+
+
+def _parts_of(top: Path) -> dict[str, Path]:
+    return {part: top / part for part in PARTS if (top / part).is_dir()}
+
+
+def file_digests(folders: Mapping[str, Path]) -> dict[str, str]:
+    """Return the SHA-256 of every file that can change an answer, by "part/file name"."""
+    return {
+        f"{part}/{path.name}": _sha256(path)
+        for part, folder in folders.items()
+        for path in sorted(folder.iterdir())
+        if path.suffix in READ_FILES and not path.name.startswith(".")
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,165 @@
+"""One checkpoint on its device: sequences of pieces in, class probabilities out.
+
+The only module of the `bert` extractor that touches torch; importing it is costly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from spanlake.core.errors import ModelError
+from spanlake.models.batching import Tokens, pad, run_batched
+from spanlake.models.loading import missing_packages
+from spanlake.models.pieces import Pieces
+from spanlake.models.stats import Stats
+
+try:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+    from transformers.utils import logging as transformers_logging
+except ImportError:
+    raise missing_packages() from None
+
+Head = Literal["words", "pairs"]
+AUTO_MODELS: dict[Head, Any] = {
+    "words": AutoModelForTokenClassification,
+    "pairs": AutoModelForSequenceClassification,
+}
+
+
+class Network:
+    """A loaded checkpoint with its tokenizer; `limit` is how many pieces of text fit a pass."""
+
+    def __init__(
+        self, folder: Path, head: Head, *, max_tokens: int, device: str, precision: str
+    ) -> None:
+        self.device = pick_device(device)
+        self.bf16 = gains_from_bf16(self.device) if precision == "auto" else precision == "bf16"
+        self.pieces = Pieces(folder)
+        self.model = load_weights(folder, head).to(self.device).eval()
+        self.limit = most_pieces(self.model, self.pieces, max_tokens)
+        self.by_word = head == "words"
+        names: dict[int, str] = self.model.config.id2label
+        self.class_names = [names[i] for i in range(len(names))]
+
+    def probabilities(
+        self, sequences: Sequence[Sequence[int]], *, budget: int, stats: Stats
+    ) -> list[np.ndarray]:
+        """Return ``[pieces, classes]`` of each sequence, or ``[classes]`` for a pair model."""
+        began = time.perf_counter()
+        wrapped = [self.pieces.wrap(sequence) for sequence in sequences]
+        answers = run_batched(
+            wrapped, self._forward, budget=budget, stats=stats, out_of_memory=torch.OutOfMemoryError
+        )
+        stats.forward_seconds += time.perf_counter() - began
+        return answers
+
+    @torch.inference_mode()
+    def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
+        ids, mask = pad(batch, self.pieces.pad)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            logits = self.model(
+                input_ids=torch.from_numpy(ids).to(self.device),
+                attention_mask=torch.from_numpy(mask).to(self.device),
+            ).logits
+        shares = logits.float().softmax(-1).cpu().numpy()
+        if not np.isfinite(shares).all():
+            raise ModelError("the model gives scores that are no numbers")
+        if not self.by_word:
+            return list(shares)
+        first = len(self.pieces.before)
+        last = len(self.pieces.after)
+        return [shares[i, first : len(tokens) - last] for i, tokens in enumerate(batch)]
+
+
+def load_weights(folder: Path, head: Head, classes: Sequence[str] = ()) -> Any:
+    """Load a checkpoint in float32 from safetensors, with a fresh head when `classes` are given.
+
+    Raises ModelError when the weights are missing or pickled, or lack more than a fresh head.
+    """
+    fresh: dict[str, Any] = {}
+    if classes:
+        names = dict(enumerate(classes))
+        fresh = {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+    try:
+        with _quiet():
+            model, report = AUTO_MODELS[head].from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=bool(classes),
+                **fresh,
+            )
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: cannot be loaded ({type(error).__name__}); needed: config.json and weights"
+            " in model.safetensors (pickled weights are not read)"
+        ) from None
+    body = f"{model.base_model_prefix}."
+    missing = [
+        name
+        for name in sorted(report["missing_keys"])
+        if not classes or (name.startswith(body) and ".pooler." not in name)
+    ]
+    if missing:
+        need = "a text encoder" if classes else f"a model fine-tuned for {head}"
+        raise ModelError(f"{folder}: not {need}: no weights for {', '.join(missing[:4])}")
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' bars and reports of loading back: what is wrong, we say ourselves."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def most_pieces(model: Any, pieces: Pieces, max_tokens: int) -> int:
+    """Return how many pieces of text fit a pass of at most `max_tokens`, special tokens aside."""
+    fitting = min(max_tokens, _positions(model), pieces.tokenizer.model_max_length)
+    return fitting - pieces.specials
+
+
+def _positions(model: Any) -> int:
+    positions = getattr(model.config, "max_position_embeddings", None) or sys.maxsize
+    for name, module in model.named_modules():
+        filler = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and filler is not None:
+            return positions - filler - 1  # RoBERTa and its kin count positions from there
+    return positions
+
+
+def pick_device(device: str) -> str:
+    """Return ``cuda`` or ``cpu`` for a configured device; raises ModelError when it is missing."""
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise ModelError("device is cuda, but torch sees no CUDA device")
+    return ("cuda" if there else "cpu") if device == "auto" else device
+
+
+def gains_from_bf16(device: str) -> bool:
+    """Tell whether bfloat16 is faster here: on CUDA of its generation, and on AMX processors."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False

@@ -1,0 +1,63 @@
+"""Overlapping windows over a text too long for a model, cut at words, and their scores merged.
+
+A window is a half-open range of word positions. Every word is read in the window where it stands
+farthest from a cut edge, so nothing is lost or doubled at a seam.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+Window = tuple[int, int]
+
+
+def plan_windows(sizes: Sequence[int], limit: int, overlap: int) -> list[Window]:
+    """Cover words of `sizes` pieces by windows of at most `limit` pieces.
+
+    Neighbours share at most `overlap` pieces, as many as whole words allow. No size may exceed
+    `limit`. No words, no windows.
+    """
+    before = list(accumulate(sizes, initial=0))  # pieces before each word, and in all
+    count, first = len(sizes), 0
+    windows: list[Window] = []
+    while count:
+        last = bisect_right(before, before[first] + limit) - 1
+        windows.append((first, last))
+        if last == count:
+            break
+        # the next window must hold at least the word that this one had no room for
+        first = bisect_left(before, max(before[last] - overlap, before[last + 1] - limit))
+    return windows
+
+
+def owners(windows: Sequence[Window]) -> np.ndarray:
+    """Return for each word the position of the window it is read in; of equal ones the first.
+
+    The edges of the text are no cuts: there is nothing beyond them that a model should see.
+    """
+    count = windows[-1][1] if windows else 0
+    owner = np.zeros(count, dtype=np.int64)
+    best = np.full(count, -1.0)
+    for position, (first, last) in enumerate(windows):
+        words = np.arange(first, last)
+        left = words - first if first else np.full(len(words), np.inf)
+        right = last - 1 - words if last < count else np.full(len(words), np.inf)
+        distance = np.minimum(left, right)
+        closer = words[distance > best[first:last]]
+        owner[closer] = position
+        best[first:last] = np.maximum(best[first:last], distance)
+    return owner
+
+
+def merge_windows(windows: Sequence[Window], scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Return one row of scores a word from each window's rows, by `owners`."""
+    owner = owners(windows)
+    rows = [
+        window_scores[owner[first:last] == position]
+        for position, ((first, last), window_scores) in enumerate(zip(windows, scores, strict=True))
+    ]
+    return np.concatenate(rows)

@@ -1,0 +1,140 @@
+"""One model fine-tuned with Hugging Face's Trainer, from its last checkpoint where there is one."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spanlake.core.bio import tag_names
+from spanlake.core.config import TrainConfig
+from spanlake.core.errors import DataError
+from spanlake.core.labels import LabelSet, Layer
+from spanlake.models.loading import find_folder, missing_packages
+from spanlake.models.network import (
+    Head,
+    gains_from_bf16,
+    load_weights,
+    most_pieces,
+    pick_device,
+)
+from spanlake.models.pieces import Pieces
+from spanlake.training import datasets
+from spanlake.training.datasets import Example, Feature
+
+try:
+    import accelerate  # noqa: F401  # the Trainer asks for it late
+    import transformers
+except ImportError:
+    raise missing_packages("train") from None
+
+WEIGHT_DECAY = 0.01
+WARMUP = 0.1  # share of all steps
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a model's checkpoints are written while it trains, and the model in the end."""
+
+    work: Path
+    to: Path
+
+
+def fit_tagger(
+    layer: Layer, examples: Sequence[Example], labels: LabelSet, config: TrainConfig, places: Places
+) -> dict[str, Any]:
+    """Train and save the token classifier of a layer; return its metrics."""
+    pieces, model = _fresh(config, "words", tag_names(labels.labels_of(layer)))
+    limit = most_pieces(model, pieces, config.max_tokens)
+    features, counts = datasets.tag_features(
+        examples, pieces, labels, layer, limit=limit, stride=config.stride
+    )
+    arguments = _arguments(config, places.work, config.epochs, config.learning_rate)
+    return {**counts, **_fit(model, pieces, features, arguments, places)}
+
+
+def fit_linker(
+    examples: Sequence[Example], labels: LabelSet, config: TrainConfig, places: Places
+) -> dict[str, Any]:
+    """Train and save the pair classifier; return its metrics."""
+    pieces, model = _fresh(config, "pairs", datasets.pair_classes(labels))
+    limit = most_pieces(model, pieces, config.max_tokens)
+    features, counts = datasets.pair_features(
+        examples, pieces, labels, limit=limit, max_pair_words=config.max_pair_words
+    )
+    epochs, learning_rate = config.relation_epochs, config.relation_learning_rate
+    arguments = _arguments(config, places.work, epochs, learning_rate)
+    return {**counts, **_fit(model, pieces, features, arguments, places)}
+
+
+def _fresh(config: TrainConfig, head: Head, classes: Sequence[str]) -> tuple[Pieces, Any]:
+    base = find_folder(config.model)
+    transformers.set_seed(config.seed)  # the fresh head is drawn at loading
+    return Pieces(base), load_weights(base, head, classes)
+
+
+def _arguments(
+    config: TrainConfig, work: Path, epochs: int, learning_rate: float
+) -> transformers.TrainingArguments:
+    device = pick_device("auto")
+    return transformers.TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=epochs,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=config.batch_size,
+        weight_decay=WEIGHT_DECAY,
+        warmup_steps=WARMUP,
+        lr_scheduler_type="linear",
+        train_sampling_strategy="group_by_length",
+        bf16=gains_from_bf16(device),
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device != "cpu",
+        seed=config.seed,
+        data_seed=config.seed,
+        logging_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        remove_unused_columns=False,
+        report_to="none",
+    )
+
+
+def _fit(
+    model: Any,
+    pieces: Pieces,
+    features: list[Feature],
+    arguments: transformers.TrainingArguments,
+    places: Places,
+) -> dict[str, Any]:
+    if not features:
+        raise DataError(f"the notes hold nothing to train {places.to.name} on")
+    began = time.monotonic()
+    trainer = transformers.Trainer(
+        model=model,
+        args=arguments,
+        data_collator=partial(datasets.collate, filler=pieces.pad),
+        train_dataset=features,
+        processing_class=pieces.tokenizer,
+    )
+    trainer.train(resume_from_checkpoint=_last_checkpoint(places.work))
+    shutil.rmtree(places.to, ignore_errors=True)
+    model.save_pretrained(places.to)
+    pieces.tokenizer.save_pretrained(places.to)
+    losses = [round(entry["loss"], 5) for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "examples": len(features),
+        "steps": trainer.state.global_step,
+        "loss_by_epoch": losses,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _last_checkpoint(work: Path) -> str | None:
+    """Return the newest whole checkpoint: its trainer state is what the Trainer writes last."""
+    whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
+    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return str(newest) if newest else None

@@ -1,0 +1,91 @@
+"""A tiny BERT, made here from a configuration and sentences of our own: nothing is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spanlake.core.bio import tag_names
+from spanlake.core.labels import load_labels
+from spanlake.models.loading import write_manifest
+
+SENTENCES = (
+    "Patient denies chest pain or shortness of breath.",
+    "Mild left pleural effusion seen on chest x-ray.",
+    "Metformin 500 mg by mouth twice daily for diabetes mellitus.",
+    "Blood pressure 120/80, pulse 72, temperature 98.6.",
+    "She underwent cholecystectomy in 2015 without complications.",
+    "Possible pneumonia; started on azithromycin for five days.",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint without a head: two layers of BERT with 64 positions and random weights."""
+    transformers = pytest.importorskip("transformers", reason="pip install 'spanlake[infer]'")
+    folder = tmp_path_factory.mktemp("tiny_base")
+    tokenizer = _tokenizer()
+    transformers.set_seed(7)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder whose three heads are random: it finds much, all of it nonsense."""
+    import torch
+    import transformers
+
+    from spanlake.models.network import load_weights
+    from spanlake.models.pieces import Pieces
+    from spanlake.training.datasets import pair_classes
+
+    labels = load_labels("kiwi")
+    top = tmp_path_factory.mktemp("tiny_bert")
+    transformers.set_seed(11)
+    heads = {
+        "main": ("words", tag_names(labels.main)),
+        "modifier": ("words", tag_names(labels.modifier)),
+        "relation": ("pairs", pair_classes(labels)),
+    }
+    for part, (head, classes) in heads.items():
+        model = load_weights(tiny_base, head, classes)
+        torch.nn.init.normal_(model.classifier.weight, std=1.0)  # else all words get one tag
+        model.save_pretrained(top / part)
+        Pieces(tiny_base).tokenizer.save_pretrained(top / part)
+    write_manifest(top, labels, {})
+    return top
+
+
+def _tokenizer():
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=200,
+        special_tokens=special,
+        initial_alphabet=list("@$…abcdefghijklmnopqrstuvwxyz"),
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, ids)
+    names = dict(zip(("pad", "unk", "cls", "sep", "mask"), special, strict=True))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=64,
+        **{f"{name}_token": token for name, token in names.items()},
+    )

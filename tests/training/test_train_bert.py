@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spanlake.core.config import ExtractorConfig, TrainConfig
+from spanlake.core.corpora import GoldNote
+from spanlake.core.errors import ConfigError, DataError
+from spanlake.core.spans import Annotation, Relation, entity_at
+from spanlake.core.units import Note, Unit
+
+pytestmark = pytest.mark.model
+pytest.importorskip("accelerate", reason="needs the train extra")
+
+from spanlake.models.bert import Bert  # noqa: E402
+from spanlake.training import datasets  # noqa: E402
+from spanlake.training.bert import train_bert  # noqa: E402
+
+
+def _note(name: str, text: str, *parts: tuple[str, str], relations=()) -> GoldNote:
+    """Make a gold note of the first places where `parts` stand in the text."""
+    entities = tuple(
+        entity_at(text, text.index(part), text.index(part) + len(part), label)
+        for part, label in parts
+    )
+    linked = tuple(Relation(head, tail, "hasAttr") for head, tail in relations)
+    return GoldNote(Note(name, text), Annotation(entities, linked))
+
+
+NOTES = [
+    _note(
+        "a",
+        "Patient denies chest pain. Metformin 500 mg twice daily.",
+        ("denies", "negation"),
+        ("chest pain", "problem"),
+        ("Metformin", "drug"),
+        ("500 mg", "strength"),
+        ("twice daily", "frequency"),
+        relations=[(1, 0), (2, 3), (2, 4)],
+    ),
+    _note(
+        "b",
+        "Mild left pleural effusion seen on chest x-ray.",
+        ("Mild left pleural effusion", "problem"),
+        ("Mild", "severity"),
+        ("left", "bodyloc"),
+        ("chest x-ray", "test"),
+        relations=[(0, 1), (0, 2)],
+    ),
+    _note("c", ""),
+]
+
+
+def _config(base: Path, to: Path, **options) -> TrainConfig:
+    values = {
+        "model": str(base),
+        "train": "notes",
+        "to": str(to),
+        "epochs": 20,
+        "relation_epochs": 20,
+        "learning_rate": 1e-2,
+        "relation_learning_rate": 1e-2,
+        "batch_size": 4,
+        "max_tokens": 32,
+        "stride": 8,
+    }
+    return TrainConfig.model_validate(values | options)
+
+
+def _answers(folder: Path) -> list:
+    config = {"kind": "bert", "model": str(folder), "max_tokens": 32, "stride": 8}
+    bert = Bert(ExtractorConfig.model_validate(config))
+    return bert.extract([Unit(gold.note.note_text) for gold in NOTES])
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    to = tmp_path_factory.mktemp("trained") / "bert"
+    return to, train_bert(NOTES, NOTES, _config(tiny_base, to))
+
+
+def test_training_learns_and_its_scores_are_those_of_the_saved_extractor(trained) -> None:
+    to, metrics = trained
+    assert metrics["dev"]["main"]["f1"] > 0.6
+    assert metrics["dev"]["modifier"]["f1"] > 0.6
+    assert metrics["dev"]["relations_gold_entities"]["recall"] > 0.6
+    for model in metrics["models"].values():
+        assert model["loss_by_epoch"][-1] < model["loss_by_epoch"][0]
+    assert json.loads((to / "metrics.json").read_text()) == metrics
+
+
+def test_a_trained_folder_gives_the_same_answers_every_time_it_is_loaded(trained) -> None:
+    to, _ = trained
+    assert _answers(to) == _answers(to)
+    assert any(answer.relations for answer in _answers(to))
+
+
+def test_a_trained_folder_holds_safetensors_and_no_pickles_or_checkpoints(trained) -> None:
+    to, _ = trained
+    files = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
+    for part in ("main", "modifier", "relation"):
+        assert f"{part}/model.safetensors" in files
+        assert f"{part}/tokenizer.json" in files
+    assert {Path(name).suffix for name in files} == {".json", ".safetensors"}
+    assert not any("checkpoint" in name or "training" in name for name in files)
+
+
+def test_the_manifest_names_every_file_a_model_reads(trained) -> None:
+    to, _ = trained
+    manifest = json.loads((to / "spanlake.json").read_text())
+    on_disk = {path.relative_to(to).as_posix() for path in to.glob("*/*")}
+    assert set(manifest["files"]) == on_disk
+    assert manifest["training"]["recipe"]["seed"] == 42
+
+
+def test_a_finished_training_is_not_repeated_unless_asked(trained, monkeypatch) -> None:
+    to, metrics = trained
+    base = metrics["recipe"]["model"]
+    monkeypatch.setattr(
+        "spanlake.training.bert.fit_tagger", lambda *_: pytest.fail("trained again")
+    )
+    assert train_bert(NOTES, NOTES, _config(Path(base), to)) == metrics
+
+
+def test_a_killed_training_goes_on_from_its_last_epoch_to_the_end(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained
+) -> None:
+    config = _config(tiny_base, tmp_path / "bert")
+    steps, kill_at = 0, 50  # in the second model
+    collate = datasets.collate
+
+    def counting(features, filler):
+        nonlocal steps
+        steps += 1
+        if steps == kill_at:
+            raise KeyboardInterrupt
+        return collate(features, filler)
+
+    monkeypatch.setattr("spanlake.training.datasets.collate", counting)
+    with pytest.raises(KeyboardInterrupt):
+        train_bert(NOTES, NOTES, config)
+    assert not (tmp_path / "bert" / "spanlake.json").exists()
+    assert list((tmp_path / "bert" / ".training").glob("modifier/checkpoint-*"))
+    steps = kill_at  # from here on without a kill
+    metrics = train_bert(NOTES, NOTES, config)
+    whole = trained[1]
+    total = sum(model["steps"] for model in whole["models"].values())
+    assert steps - total <= 2, "the broken epoch is repeated, and no more"
+    losses = {name: model["loss_by_epoch"] for name, model in metrics["models"].items()}
+    assert losses == {name: model["loss_by_epoch"] for name, model in whole["models"].items()}
+    assert metrics["dev"] == whole["dev"]
+    assert _answers(tmp_path / "bert") == _answers(trained[0])
+
+
+def test_another_recipe_starts_over(tiny_base: Path, tmp_path: Path, trained) -> None:
+    to = tmp_path / "bert"
+    for seed in (1, 2):
+        metrics = train_bert(
+            NOTES, [], _config(tiny_base, to, epochs=1, relation_epochs=1, seed=seed)
+        )
+        assert metrics["recipe"]["seed"] == seed
+        assert metrics["dev"] is None
+
+
+def test_entities_and_relations_that_a_sentence_boundary_cuts_are_counted() -> None:
+    note = _note(
+        "d",
+        "Chest pain. Denies fever. Cough",
+        ("Chest pain", "problem"),
+        ("Denies", "negation"),
+        ("pain. Denies", "problem"),
+        ("fever", "problem"),
+        relations=[(0, 1), (3, 1)],
+    )
+    examples, counts = datasets.examples_of([note])
+    assert [len(example.gold.entities) for example in examples] == [1, 2, 0]
+    assert examples[1].gold.relations == (Relation(1, 0, "hasAttr"),)
+    assert dict(counts) == {
+        "notes": 1,
+        "sentences": 3,
+        "entities": 4,
+        "entities_cut": 1,
+        "relations": 2,
+        "relations_cut": 1,
+    }
+
+
+def test_a_word_in_two_windows_is_learnt_in_one(tiny_base: Path) -> None:
+    from spanlake.core.labels import load_labels
+    from spanlake.models.pieces import Pieces
+
+    text = "denies chest pain or fever " * 8
+    labels, pieces = load_labels("kiwi"), Pieces(tiny_base)
+    [note] = [_note("e", text, ("chest pain", "problem"))]
+    example = datasets.Example(text, note.annotation)
+    features, _ = datasets.tag_features([example], pieces, labels, "main", limit=20, stride=6)
+    assert len(features) > 2
+    assert all(len(f["input_ids"]) == len(f["labels"]) <= 22 for f in features)
+    learnt = [number for f in features for number in f["labels"] if number != datasets.NO_LABEL]
+    assert learnt == [0, 1, 2] + [0] * 37
+
+
+def test_wrong_options_show_before_anything_is_trained(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stride"):
+        train_bert(NOTES, [], _config(tiny_base, tmp_path, stride=20))
+    with pytest.raises(DataError, match="main"):
+        train_bert([NOTES[2]], [], _config(tiny_base, tmp_path))
