@@ -7,17 +7,15 @@ With `tables` in the configuration, `gold_entities`, `gold_relations` and `score
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from spanlake.core.config import EvaluateConfig, load_config
+from spanlake.core.config import EvaluateConfig, TablesConfig, load_config
 from spanlake.core.corpora import read_brat
 from spanlake.core.errors import ConfigError
 from spanlake.core.labels import load_labels
 from spanlake.models import model_fingerprint
-from spanlake.report.evaluation import Evaluation, evaluate_folder
-from spanlake.report.scores import table, to_json
+from spanlake.report.evaluation import Evaluation, deliver, evaluate_folder
 from spanlake.spark.arguments import parser, run_job
 from spanlake.spark.evaluate import evaluate_with_spark, store_gold, store_scores
 from spanlake.spark.runs import Run
@@ -28,14 +26,9 @@ from spanlake.spark.tables import Tables
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
     evaluation = _evaluate(arguments, config)
-    print(table(evaluation.scores))
-    for problem in evaluation.report.problems:
-        sys.stderr.write(f"{problem}\n")
-    if arguments.json:
-        text = json.dumps(to_json(evaluation.scores), indent=2)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    deliver(evaluation, arguments.json)
     if config.tables is not None:
-        _store(arguments, config, evaluation)
+        _store(arguments.gold, config, config.tables, evaluation)
     return 0
 
 
@@ -48,14 +41,13 @@ def _evaluate(arguments: argparse.Namespace, config: EvaluateConfig) -> Evaluati
     return evaluate_with_spark(get_session("spanlake evaluate"), arguments.gold, config.extractor)
 
 
-def _store(arguments: argparse.Namespace, config: EvaluateConfig, evaluation: Evaluation) -> None:
-    assert config.tables is not None  # noqa: S101
-    tables = Tables(get_session("spanlake evaluate"), config.tables)
+def _store(gold: Path, config: EvaluateConfig, where: TablesConfig, evaluation: Evaluation) -> None:
+    tables = Tables(get_session("spanlake evaluate"), where)
     labels = load_labels(config.extractor.labels)
-    corpus = arguments.gold.resolve().name
+    corpus = gold.resolve().name
     model = model_fingerprint(config.extractor)
     with Run(tables, "evaluate", config, model_fingerprint=model) as run:
-        store_gold(tables, corpus, read_brat(arguments.gold, labels)[0], labels)
+        store_gold(tables, corpus, read_brat(gold, labels)[0], labels)
         store_scores(tables, evaluation.scores, run_id=run.run_id, corpus=corpus, model=model)
 
 

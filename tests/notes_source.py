@@ -10,7 +10,7 @@ from spanlake.core.config import IngestConfig
 
 
 def jsonl_source(folder: Path, notes: dict[str, str] | list[Any], **options: Any) -> IngestConfig:
-    """Write notes {id: text}, or rows, as JSON lines; return the configuration that ingests them."""
+    """Write notes {id: text}, or rows, as JSON lines; return what ingests them."""
     if isinstance(notes, dict):
         notes = [{"note_id": i, "note_text": t, "patient_id": i} for i, t in notes.items()]
     path = folder / "notes.jsonl"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
@@ -12,9 +11,13 @@ from spanlake.core.config import EvaluateConfig, load_config
 from spanlake.core.errors import SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
-from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
+from spanlake.report.evaluation import (
+    Evaluation,
+    deliver,
+    evaluate_extractor,
+    evaluate_folder,
+)
 from spanlake.report.folder import annotate_folder
-from spanlake.report.scores import table, to_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,13 +66,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    evaluation = _evaluation(arguments)
-    print(table(evaluation.scores))
-    for problem in evaluation.report.problems:
-        sys.stderr.write(f"{problem}\n")
-    if arguments.json:
-        text = json.dumps(to_json(evaluation.scores), indent=2)
-        arguments.json.write_text(text + "\n", encoding="utf-8")
+    deliver(_evaluation(arguments), arguments.json)
     return 0
 
 

@@ -96,9 +96,7 @@ class ExtractorConfig(Model):
         if self.kind == "dictionary" and any(paths):
             raise ValueError("the dictionary takes no model, main, modifier or relation")
         if self.kind == "bert" and not any(paths):
-            raise ValueError(
-                "bert needs extractor.model (a trained folder), or main and others"
-            )
+            raise ValueError("bert needs extractor.model (a trained folder), or main and others")
         if self.kind == "bert" and self.model and any(paths[1:]):
             raise ValueError("give extractor.model, or main/modifier/relation, not both")
         if self.stride * 2 >= self.max_tokens:

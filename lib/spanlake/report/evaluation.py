@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from spanlake.core.scoring import Scores, no_scores, score_linked, score_note
 from spanlake.core.spans import Annotation
 from spanlake.models import Extractor
 from spanlake.models.annotate import annotate, link
+from spanlake.report.scores import table, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,16 @@ def evaluate_extractor(gold_folder: Path, extractor: Extractor) -> Evaluation:
     """Score an extractor on a brat folder, relations on gold entities included."""
     gold, report = read_brat(gold_folder, extractor.labels)
     return Evaluation(pooled(score_extractor(gold, extractor), extractor.labels), report)
+
+
+def deliver(evaluation: Evaluation, json_file: Path | None) -> None:
+    """Print the scores, name on stderr what the readers left out, and write the JSON file."""
+    sys.stdout.write(table(evaluation.scores) + "\n")
+    for problem in evaluation.report.problems:
+        sys.stderr.write(f"{problem}\n")
+    if json_file is not None:
+        text = json.dumps(to_json(evaluation.scores), indent=2)
+        json_file.write_text(text + "\n", encoding="utf-8")
 
 
 def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:

@@ -37,7 +37,7 @@ def write_defaults() -> Path:
         "spark.driver.memory": "4g",
         # Half the processor time of a short job is the JVM's second compiler; the models run in
         # Python, so a long job on one machine does not miss it.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
     }
     conf = home / "conf"
     conf.mkdir(exist_ok=True)

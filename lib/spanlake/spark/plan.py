@@ -93,7 +93,14 @@ def _measured(tables: Tables, draft: Plan, config: ExtractConfig) -> Plan:
     units = plan_units(tables, draft).select("unit_sha256").distinct()
     unread = _unanswered(tables, draft, units).count() if counts["units"] else 0
     slices = config.slices or max(1, ceil(unread / config.units_per_wave))
-    return replace(draft, **counts, units_planned=unread, slices=slices)
+    return replace(
+        draft,
+        notes=counts["notes"],
+        units=counts["units"],
+        units_distinct=counts["units_distinct"],
+        units_planned=unread,
+        slices=slices,
+    )
 
 
 def _counts(tables: Tables, draft: Plan) -> dict[str, int]:

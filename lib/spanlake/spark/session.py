@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 
 from py4j.protocol import Py4JJavaError
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from spanlake.core.errors import ConfigError
@@ -41,44 +43,56 @@ def delta_package() -> str:
     return f"io.delta:delta-spark_{major}.{minor}_2.13:{version('delta-spark')}"
 
 
-def get_session(app_name: str) -> SparkSession:
+def get_session(app_name: str, settings: Mapping[str, str] = MappingProxyType({})) -> SparkSession:
     """Return the running session, or build one with Delta.
 
     On Databricks nothing is added. Elsewhere Delta's extension is switched on, and a local
-    master gets the workers' Python and settings fit for one machine. Raises ConfigError when
-    spark-submit was started without Delta's jars.
+    master gets the workers' Python and settings fit for one machine; what spark-submit was given
+    wins over ours, and `settings` over both. Raises ConfigError when spark-submit was started
+    without Delta's jars.
     """
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
         return SparkSession.builder.getOrCreate()
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    spark = _builder(app_name, SparkConf()).getOrCreate()
+    spark = _builder(app_name, settings).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     _require_delta(spark)
     return spark
 
 
-def _builder(app_name: str, given: SparkConf) -> SparkSession.Builder:
-    """Return a builder with our settings, where `given` has not decided otherwise."""
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+def _builder(app_name: str, settings: Mapping[str, str]) -> SparkSession.Builder:
+    given = _given()
     master = given.get("spark.master", "local[*]")
     ours = {"spark.master": master, **ALWAYS, **DELTA}
     if master.startswith("local"):
         ours |= LOCAL
         _set_worker_python(given)
-    if not submitted:  # under spark-submit the jars are resolved before Python starts
+    if not _submitted():
         ours["spark.jars.packages"] = delta_package()
     builder = SparkSession.builder.appName(app_name)
-    for key, value in ours.items():
-        if not given.contains(key):
-            builder = builder.config(key, value)
+    for key, value in {**ours, **given, **settings}.items():
+        builder = builder.config(key, value)
     return builder
 
 
-def _set_worker_python(given: SparkConf) -> None:
+def _submitted() -> bool:
+    """Tell whether spark-submit started us: its JVM is there, and its jars are settled."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _given() -> dict[str, str]:
+    """Return what spark-submit was given, by its flags and its defaults file."""
+    if not _submitted():
+        return {}
+    SparkContext._ensure_initialized()
+    return dict(SparkConf().getAll())
+
+
+def _set_worker_python(given: Mapping[str, str]) -> None:
     """Let local workers run in the driver's environment, not in the system's python3."""
-    if not given.contains("spark.pyspark.python"):
+    if "spark.pyspark.python" not in given:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 

@@ -78,7 +78,12 @@ def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
 
 def _read_csv(spark: SparkSession, path: str, encoding: str) -> DataFrame:
     """Read MIMIC's CSV: multi-line fields, doubled quotes, CRLF kept inside fields."""
-    options = {"header": True, "multiLine": True, "quote": '"', "escape": '"'}
+    options: dict[str, bool | str] = {
+        "header": True,
+        "multiLine": True,
+        "quote": '"',
+        "escape": '"',
+    }
     reader = spark.read.options(**options).option("encoding", encoding)
     header = reader.csv(path).schema  # names only: without inferSchema all columns are strings
     schema = header.add(CORRUPT, "string")

@@ -26,7 +26,7 @@ _STEPS = ("plan", "infer", "derive")
 
 
 def _slowest(tables: Tables, plan_id: str | None) -> list[tuple[str, object]]:
-    mine = tables.read("timings").where(F.col("plan_id") == plan_id)
+    mine = tables.read("timings").where(F.col("plan_id") == F.lit(plan_id))
     found = mine.orderBy(F.desc("task_seconds")).limit(1).collect()
     if not found:
         return [("slowest partition", "none: nothing had to be read")]
