@@ -28,7 +28,8 @@ def job(arguments: argparse.Namespace) -> int:
     evaluation = _evaluate(arguments, config)
     deliver(evaluation, arguments.json)
     if config.tables is not None:
-        _store(arguments.gold, config, config.tables, evaluation)
+        model = None if arguments.predicted else model_fingerprint(config.extractor)
+        _store(arguments.gold, config, config.tables, evaluation, model)
     return 0
 
 
@@ -41,11 +42,16 @@ def _evaluate(arguments: argparse.Namespace, config: EvaluateConfig) -> Evaluati
     return evaluate_with_spark(get_session("spanlake evaluate"), arguments.gold, config.extractor)
 
 
-def _store(gold: Path, config: EvaluateConfig, where: TablesConfig, evaluation: Evaluation) -> None:
+def _store(
+    gold: Path,
+    config: EvaluateConfig,
+    where: TablesConfig,
+    evaluation: Evaluation,
+    model: str | None,
+) -> None:
     tables = Tables(get_session("spanlake evaluate"), where)
     labels = load_labels(config.extractor.labels)
     corpus = gold.resolve().name
-    model = model_fingerprint(config.extractor)
     with Run(tables, "evaluate", config, model_fingerprint=model) as run:
         store_gold(tables, corpus, read_brat(gold, labels)[0], labels)
         store_scores(tables, evaluation.scores, run_id=run.run_id, corpus=corpus, model=model)

@@ -83,6 +83,39 @@ def test_a_missing_prediction_file_is_an_error_with_its_id(samples, tmp_path, ca
 
 
 def test_predicted_and_config_exclude_each_other(samples, tmp_path, capsys):
-    call = ["evaluate", "--gold", str(samples), "--predicted", str(samples), "--set", "a=1"]
+    call = ["evaluate", "--gold", str(samples), "--predicted", str(samples), "--config", "x"]
     assert main(call) == 1
     assert "not both" in capsys.readouterr().err
+
+
+def test_a_configuration_of_another_job_is_refused(samples, capsys):
+    assert main(["evaluate", "--gold", str(samples), "--config", "conf/train_bert.yml"]) == 1
+    assert "unknown key" in capsys.readouterr().err
+
+
+def test_refused_relations_of_a_prediction_count_as_wrong(tmp_path):
+    gold, predicted = tmp_path / "gold", tmp_path / "predicted"
+    lines = "T1\tproblem 3 8\tfever\nT2\tnegation 0 2\tNo\nR1\thasAttr Arg1:T1 Arg2:T2\n"
+    for folder, more in ((gold, ""), (predicted, "R2\thasAttr Arg1:T2 Arg2:T1\n")):
+        folder.mkdir()
+        (folder / "a.ann").write_text(lines + more, encoding="utf-8")
+    (gold / "a.txt").write_text("No fever.", encoding="utf-8")
+    out = tmp_path / "new" / "scores.json"
+    call = ["evaluate", "--gold", str(gold), "--predicted", str(predicted), "--json", str(out)]
+    assert main(call) == 0
+    strict = json.loads(out.read_text(encoding="utf-8"))["relations"]["strict"]
+    assert (strict["tp"], strict["fp"], strict["fn"]) == (1, 1, 0)
+
+
+def test_annotation_by_hand_is_not_overwritten(notes, capsys):
+    (notes / "a.ann").write_text("", encoding="utf-8")
+    assert main(["annotate", str(notes), "--to", str(notes)]) == 1
+    assert "give --to another folder" in capsys.readouterr().err
+
+
+def test_an_old_answer_of_a_note_that_fails_is_removed(notes, tmp_path):
+    out = tmp_path / "out"
+    main(["annotate", str(notes), "--to", str(out)])
+    (notes / "a.txt").write_bytes(b"\xff")
+    assert main(["annotate", str(notes), "--to", str(out)]) == 1
+    assert [path.name for path in out.iterdir()] == ["empty.ann"]

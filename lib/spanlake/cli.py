@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from spanlake.core.config import EvaluateConfig, load_config
-from spanlake.core.errors import SpanlakeError
+from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
 from spanlake.report.evaluation import (
@@ -23,7 +23,8 @@ from spanlake.report.folder import annotate_folder
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand; returns 0, 1 when something failed, 2 for a wrong call."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("spanlake").setLevel(logging.INFO)
     try:
         return int(arguments.run(arguments))
     except SpanlakeError as error:
@@ -42,7 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a model or a folder of .ann files")
     evaluate.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
     evaluate.add_argument("--predicted", type=Path, help="folder of .ann files to score")
-    evaluate.add_argument("--labels", default="kiwi", help="label set of --predicted: kiwi")
     evaluate.add_argument("--json", type=Path, help="write the scores to this file")
     _add_config(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -71,12 +71,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluation(arguments: argparse.Namespace) -> Evaluation:
-    if arguments.predicted and (arguments.config or arguments.overrides):
-        raise SpanlakeError("give --predicted (a folder) or --config (a model), not both")
-    if arguments.predicted:
-        labels = load_labels(arguments.labels)
-        return evaluate_folder(arguments.gold, arguments.predicted, labels)
+    if arguments.predicted and arguments.config:
+        raise ConfigError("give --predicted (a folder) or --config (a model), not both")
     config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+    if arguments.predicted:
+        labels = load_labels(config.extractor.labels)
+        return evaluate_folder(arguments.gold, arguments.predicted, labels)
     return evaluate_extractor(arguments.gold, load_extractor(config.extractor))
 
 

@@ -14,8 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spanlake.core.errors import ConfigError
-
-NOTE_COLUMNS = ("note_id", "note_text", "patient_id", "encounter_id", "note_type", "note_datetime")
+from spanlake.core.units import NOTE_COLUMNS
 
 
 class Model(BaseModel):
@@ -143,13 +142,10 @@ class TrainConfig(Model):
     resume: bool = True
 
 
-class EvaluateConfig(Model):
-    """What `evaluate` needs of an extract configuration: the extractor and where `scores` is."""
+class EvaluateConfig(ExtractConfig):
+    """An extract configuration, of which the extractor is used; tables may be missing."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    tables: TablesConfig | None = None
-    extractor: ExtractorConfig = ExtractorConfig()
+    tables: TablesConfig | None = None  # type: ignore[assignment]
 
 
 C = TypeVar("C", bound=Model)
@@ -192,7 +188,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {key}: {parent} is not a section")
-    values[last] = yaml.safe_load(value)
+    try:
+        values[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: the value is not YAML; quote it") from None
 
 
 def _explain(kind: type[Model], error: ValidationError) -> list[str]:

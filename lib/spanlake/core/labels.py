@@ -6,6 +6,8 @@ A label set is a YAML file of the package's `labels` folder, or any file of that
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -44,8 +46,12 @@ class LabelSet(BaseModel):
         named = {*self.pairs, *(tail for tails in self.pairs.values() for tail in tails)}
         unknown = named | set(self.aliases.values())
         unknown -= {*self.main, *self.modifier}
+        unknown |= set(self.relation_aliases.values()) - set(self.relations)
         if unknown:
             raise ValueError(f"pairs or aliases name labels that do not exist: {sorted(unknown)}")
+        spaced = [label for label in (*self.labels, *self.relations) if label.split() != [label]]
+        if spaced:
+            raise ValueError(f"labels are single words, as brat writes them: {spaced}")
         return self
 
     @property
@@ -67,6 +73,12 @@ class LabelSet(BaseModel):
     def allows(self, head: str, tail: str) -> bool:
         """Tell whether a relation may go from a `head` to a `tail` label."""
         return tail in self.pairs.get(head, ())
+
+
+def labels_digest(labels: LabelSet) -> str:
+    """Hash what an extractor depends on: labels, relations and pairs, not their definitions."""
+    shape = [list(labels.main), list(labels.modifier), list(labels.relations), labels.pairs]
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from spanlake.core.errors import DataError
@@ -31,6 +31,9 @@ class Note:
     @property
     def text_sha256(self) -> str:
         return sha256(self.note_text)
+
+
+NOTE_COLUMNS = tuple(field.name for field in fields(Note))
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,5 +133,5 @@ class Bert:
             device=self.config.device,
             precision=self.config.precision,
         )
-        self.device = network.device
+        self.device = f"{network.device} {'bf16' if network.bf16 else 'fp32'}"
         return network

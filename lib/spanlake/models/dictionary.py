@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spanlake.core.bio import WORD
 from spanlake.core.errors import ConfigError
-from spanlake.core.labels import LabelSet, Layer
+from spanlake.core.labels import LabelSet, Layer, labels_digest
 from spanlake.core.spans import Entity, Relation, entity_at
 from spanlake.core.units import SEPARATOR, Extraction, Unit
 from spanlake.models.lexicon import Node, Pattern, any_of, compiled, load_lexicon, trie_of
@@ -57,8 +57,8 @@ class Dictionary:
             head: compiled(self._lexicon, patterns)
             for head, patterns in self._lexicon.after.items()
         }
-        models = (self._lexicon.model_dump(mode="json"), labels.model_dump(mode="json"))
-        content = SEPARATOR.join([EXTRACTOR_VERSION, *map(json.dumps, models)])
+        lexicon_json = json.dumps(self._lexicon.model_dump(mode="json"))
+        content = SEPARATOR.join([EXTRACTOR_VERSION, lexicon_json, labels_digest(labels)])
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:

@@ -3,13 +3,14 @@
 A folder that Spanlake trained::
 
     main/ modifier/ relation/    Hugging Face folders: config.json, model.safetensors, tokenizer
-    spanlake.json                kind, label set, options, sha256 of every file, training summary
+    spanlake.json                kind, label set, sha256 of every file, training recipe
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from typing import Any
 
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ModelError
-from spanlake.core.labels import LabelSet, load_labels
+from spanlake.core.labels import LabelSet, labels_digest, load_labels
+
+log = logging.getLogger(__name__)
 
 EXTRACTOR_VERSION = 1  # raise when the code gives other answers for the same weights and options
 PARTS = ("main", "modifier", "relation")
@@ -32,6 +35,7 @@ ANSWER_OPTIONS = (
     "pair_threshold",
     "precision",
 )
+TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_words")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -51,7 +55,7 @@ def locate(config: ExtractorConfig) -> Checkpoints:
     """
     labels = load_labels(config.labels)
     if config.model:
-        return _trained(find_folder(config.model), labels)
+        return _trained(find_folder(config.model), labels, config)
     named = {part: getattr(config, part) for part in PARTS}
     folders = {part: find_folder(name) for part, name in named.items() if name}
     return Checkpoints(folders, file_digests(folders))
@@ -75,12 +79,6 @@ def checkpoints_fingerprint(checkpoints: Checkpoints, config: ExtractorConfig) -
         "files": dict(checkpoints.files),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def labels_digest(labels: LabelSet) -> str:
-    """Hash what a trained model depends on: labels, relations and pairs, not definitions."""
-    shape = [list(labels.main), list(labels.modifier), list(labels.relations), labels.pairs]
-    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 
 
 def find_folder(name: str) -> Path:
@@ -143,7 +141,7 @@ def read_manifest(top: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: unreadable ({type(error).__name__})") from None
 
 
-def _trained(top: Path, labels: LabelSet) -> Checkpoints:
+def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoints:
     manifest = read_manifest(top)
     if manifest.get("labels_sha256") != labels_digest(labels):
         raise ModelError(
@@ -155,7 +153,16 @@ def _trained(top: Path, labels: LabelSet) -> Checkpoints:
         raise ModelError(f"{top}: none of {', '.join(PARTS)} is there")
     files = file_digests(folders)
     _check_files(top, manifest.get("files", {}), files)
+    _warn_of_other_options(top, manifest, config)
     return Checkpoints(folders, files)
+
+
+def _warn_of_other_options(top: Path, manifest: Mapping[str, Any], config: ExtractorConfig) -> None:
+    recipe = manifest.get("training", {}).get("recipe", {})
+    for name in TRAINED_OPTIONS:
+        trained, given = recipe.get(name), getattr(config, name)
+        if trained not in (None, given):
+            log.warning("%s: trained with %s=%s, read with %s", top, name, trained, given)
 
 
 def _check_files(top: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> None:

@@ -64,7 +64,7 @@ class Network:
     @torch.inference_mode()
     def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
         ids, mask = pad(batch, self.pieces.pad)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+        with _cpu_memory_errors(), torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
             logits = self.model(
                 input_ids=torch.from_numpy(ids).to(self.device),
                 attention_mask=torch.from_numpy(mask).to(self.device),
@@ -115,6 +115,17 @@ def load_weights(folder: Path, head: Head, classes: Sequence[str] = ()) -> Any:
         need = "a text encoder" if classes else f"a model fine-tuned for {head}"
         raise ModelError(f"{folder}: not {need}: no weights for {', '.join(missing[:4])}")
     return model
+
+
+@contextlib.contextmanager
+def _cpu_memory_errors() -> Iterator[None]:
+    """Raise torch's own error where the CPU's allocator raises a plain RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" in str(error):
+            raise torch.OutOfMemoryError("no memory left for the batch") from None
+        raise
 
 
 @contextlib.contextmanager

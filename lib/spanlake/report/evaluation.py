@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spanlake.core.corpora import GoldNote, ReadReport, read_ann, read_brat
+from spanlake.core.corpora import ReadReport, read_ann, read_brat
+from spanlake.core.counts import Counts, Scores
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
-from spanlake.core.scoring import Scores, no_scores, score_linked, score_note
-from spanlake.core.spans import Annotation
+from spanlake.core.scoring import no_scores, score_note
 from spanlake.models import Extractor
-from spanlake.models.annotate import annotate, link
+from spanlake.models.scoring import pooled, score_extractor
 from spanlake.report.scores import table, to_json
+
+REFUSED = ("unknown_relation", "relation_not_allowed", "lost_relation", "dangling_relation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,20 @@ def evaluate_folder(gold_folder: Path, predicted_folder: Path, labels: LabelSet)
         path = predicted_folder / f"{one.note.note_id}.ann"
         predicted, problems = read_ann(path, one.note, labels)
         report.add(problems)
-        scores = scores + score_note(one.annotation, predicted.annotation, labels)
+        scores = scores + _with_refused(
+            score_note(one.annotation, predicted.annotation, labels), problems
+        )
     return Evaluation(scores, report)
+
+
+def _with_refused(scores: Scores, problems: ReadReport) -> Scores:
+    """Count predicted relations that the reader refused as wrong, which they are."""
+    wrong = Counts(fp=sum(problems.counts[reason] for reason in REFUSED))
+    return replace(
+        scores,
+        relations_strict=scores.relations_strict + wrong,
+        relations_relaxed=scores.relations_relaxed + wrong,
+    )
 
 
 def evaluate_extractor(gold_folder: Path, extractor: Extractor) -> Evaluation:
@@ -61,28 +74,5 @@ def deliver(evaluation: Evaluation, json_file: Path | None) -> None:
         sys.stderr.write(f"{problem}\n")
     if json_file is not None:
         text = json.dumps(to_json(evaluation.scores), indent=2)
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(text + "\n", encoding="utf-8")
-
-
-def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:
-    """Return one Scores a note, in order; raises DataError with the ids of notes that failed."""
-    results = annotate([one.note for one in gold], extractor, "")
-    pairs = list(zip(gold, results, strict=True))
-    unread = [one.note.note_id for one, result in pairs if result.state not in ("done", "empty")]
-    if unread:
-        raise DataError(f"{len(unread)} notes could not be read: {', '.join(unread[:10])}")
-    return [_score(one, result.annotation, extractor) for one, result in pairs]
-
-
-def _score(one: GoldNote, predicted: Annotation, extractor: Extractor) -> Scores:
-    scores = score_note(one.annotation, predicted, extractor.labels)
-    linked = link(one.note, one.annotation, extractor)
-    return replace(scores, gold_entities=score_linked([(one.annotation, linked)]))
-
-
-def pooled(scores: Iterable[Scores], labels: LabelSet) -> Scores:
-    """Return the sum of the notes' counts."""
-    total = no_scores(labels)
-    for one in scores:
-        total = total + one
-    return total

@@ -21,12 +21,14 @@ def annotate_folder(notes: Path, to: Path, extractor: Extractor) -> dict[str, st
     """Write `to/NAME.ann` for every `notes/NAME.txt`; return {name: error class} of failed ones.
 
     Texts are UTF-8 and their newlines are not translated; an empty note gets an empty file. A
-    note that fails gets none, and the others are written all the same. Raises DataError when
-    the folder has no `.txt` files.
+    note that fails gets none (an old one is removed), and the others are written all the same.
+    Raises DataError when the folder has no `.txt` files, or is `to` and holds annotation.
     """
     paths = sorted(notes.glob("*.txt"))
     if not paths:
         raise DataError(f"no .txt files in {notes}")
+    if to.resolve() == notes.resolve() and any(notes.glob("*.ann")):
+        raise DataError(f"{to} holds .ann files, perhaps by hand: give --to another folder")
     to.mkdir(parents=True, exist_ok=True)
     failed: dict[str, str] = {}
     for first in range(0, len(paths), NOTES_AT_ONCE):
@@ -50,4 +52,6 @@ def _annotate_some(paths: Sequence[Path], to: Path, extractor: Extractor) -> dic
         else:
             out = to / f"{note.note_id}.ann"
             out.write_bytes(write_ann(result.annotation).encode("utf-8"))
+    for name in failed:
+        (to / f"{name}.ann").unlink(missing_ok=True)  # of an earlier run: no longer true
     return failed

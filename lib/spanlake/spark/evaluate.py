@@ -15,7 +15,8 @@ from spanlake.core.corpora import GoldNote, read_brat
 from spanlake.core.counts import Scores
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.spans import Entity
-from spanlake.report.evaluation import Evaluation, pooled, score_extractor
+from spanlake.models.scoring import pooled, score_extractor
+from spanlake.report.evaluation import Evaluation
 from spanlake.report.scores import rows
 from spanlake.spark.infer import cached_extractor
 from spanlake.spark.tables import Tables

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spanlake.core.config import NOTE_COLUMNS, IngestConfig
+from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
+from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark.sentences import update_sentences
 from spanlake.spark.sources import notes_from
 from spanlake.spark.tables import Tables

@@ -13,8 +13,9 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spanlake.core.config import NOTE_COLUMNS, SourceConfig
+from spanlake.core.config import SourceConfig
 from spanlake.core.errors import ConfigError, DataError
+from spanlake.core.units import NOTE_COLUMNS
 
 CORRUPT = "_corrupt_record"
 OMOP = {  # NOTE, CDM 5.4

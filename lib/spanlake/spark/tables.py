@@ -12,11 +12,15 @@ from spanlake.core.config import TablesConfig
 from spanlake.core.errors import ConfigError
 from spanlake.spark.schemas import TABLES
 
+# Rows of the notes as they are now, by the pipeline that finished last (or is the only one yet).
+CURRENT = (
+    "SELECT t.* FROM {{{table}}} t LEFT SEMI JOIN {{notes}} n"
+    " ON t.note_id = n.note_id AND t.text_sha256 = n.text_sha256"
+    " WHERE t.pipeline_fingerprint = (SELECT max_by(pipeline_fingerprint,"
+    " struct(finished_at IS NOT NULL, created_at)) FROM {{plans}})"
+)
 VIEWS = {
-    "current_entities": "SELECT e.* FROM {entities} e LEFT SEMI JOIN {notes} n"
-    " ON e.note_id = n.note_id AND e.text_sha256 = n.text_sha256",
-    "current_relations": "SELECT r.* FROM {relations} r LEFT SEMI JOIN {notes} n"
-    " ON r.note_id = n.note_id AND r.text_sha256 = n.text_sha256",
+    **{f"current_{t}": CURRENT.format(table=t) for t in ("entities", "relations", "note_status")},
     "quarantine": "SELECT s.* FROM {note_status} s WHERE s.state IN ('failed', 'quarantined')",
 }
 # Extractions are appended wave by wave and read whole: files are compacted afterwards, by OPTIMIZE.
@@ -128,9 +132,9 @@ class Tables:
         return rows.select(*columns)
 
     def register_views(self) -> None:
-        """Make the tables and `current_entities`, `current_relations`, `quarantine` queryable.
+        """Make the tables and the views `current_...` and `quarantine` queryable by name.
 
-        In a folder these are temporary views of the session, in a catalog the three are views.
+        In a folder all are temporary views of the session, in a catalog the views are views.
         """
         kind = "VIEW" if self.config.database is not None else "TEMPORARY VIEW"
         here = {table: self.name(table) for table in TABLES if self.exists(table)}

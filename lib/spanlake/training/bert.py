@@ -22,14 +22,13 @@ from pydantic import ValidationError
 from spanlake.core.config import ExtractorConfig, TrainConfig
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import ConfigError, ModelError
-from spanlake.core.labels import LAYERS, LabelSet, load_labels
+from spanlake.core.labels import LAYERS, LabelSet, labels_digest, load_labels
 from spanlake.models.bert import Bert
 from spanlake.models.loading import (
     MANIFEST,
     PARTS,
     file_digests,
     find_folder,
-    labels_digest,
     read_manifest,
     write_manifest,
 )

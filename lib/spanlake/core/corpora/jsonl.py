@@ -28,11 +28,10 @@ from spanlake.core.corpora.gold import (
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Entity, Relation, Span
-from spanlake.core.units import Note
+from spanlake.core.units import NOTE_COLUMNS, Note
 
 Label = Annotated[str, Field(min_length=1)]
 Score = Annotated[float, Field(ge=0, le=1)] | None
-NOTE_COLUMNS = ("note_id", "note_text", "patient_id", "encounter_id", "note_type", "note_datetime")
 
 
 class _Line(BaseModel):

@@ -1,0 +1,39 @@
+"""Score an extractor on annotated notes, read and merged as every note is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from spanlake.core.corpora import GoldNote
+from spanlake.core.counts import Scores
+from spanlake.core.errors import DataError
+from spanlake.core.labels import LabelSet
+from spanlake.core.scoring import no_scores, score_linked, score_note
+from spanlake.core.spans import Annotation
+from spanlake.models import Extractor
+from spanlake.models.annotate import annotate, link
+
+
+def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:
+    """Return one Scores a note, in order, relations on gold entities included.
+
+    Raises DataError with the ids of notes that could not be read.
+    """
+    results = annotate([one.note for one in gold], extractor, "")
+    pairs = list(zip(gold, results, strict=True))
+    unread = [one.note.note_id for one, result in pairs if result.state not in ("done", "empty")]
+    if unread:
+        raise DataError(f"{len(unread)} notes could not be read: {', '.join(unread[:10])}")
+    return [_score(one, result.annotation, extractor) for one, result in pairs]
+
+
+def _score(one: GoldNote, predicted: Annotation, extractor: Extractor) -> Scores:
+    scores = score_note(one.annotation, predicted, extractor.labels)
+    linked = link(one.note, one.annotation, extractor)
+    return replace(scores, gold_entities=score_linked([(one.annotation, linked)]))
+
+
+def pooled(scores: Iterable[Scores], labels: LabelSet) -> Scores:
+    """Return the sum of the notes' counts."""
+    return sum(scores, no_scores(labels))
