@@ -51,7 +51,7 @@ def _store(
 ) -> None:
     tables = Tables(get_session("spanlake evaluate"), where)
     labels = load_labels(config.extractor.labels)
-    corpus = gold.resolve().name
+    corpus = "/".join(gold.resolve().parts[-2:])
     with Run(tables, "evaluate", config, model_fingerprint=model) as run:
         store_gold(tables, corpus, read_brat(gold, labels)[0], labels)
         store_scores(tables, evaluation.scores, run_id=run.run_id, corpus=corpus, model=model)

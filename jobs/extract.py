@@ -20,6 +20,7 @@ def job(arguments: argparse.Namespace) -> int:
     config = load_config(ExtractConfig, arguments.config, arguments.overrides)
     tables = Tables(get_session("spanlake extract"), config.tables)
     facts = extract(tables, config, arguments.step)
+    tables.register_views()
     print(summary(tables, facts))
     return 0
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from notes_source import jsonl_source
@@ -13,8 +16,10 @@ from spanlake.core.units import Note
 from spanlake.models.annotate import annotate, pipeline_fingerprint
 from spanlake.models.dictionary import Dictionary
 from spanlake.spark import extract as extract_module
+from spanlake.spark.derive import derive_slice
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest
+from spanlake.spark.plan import HEADER, Plan
 from spanlake.spark.tables import Tables
 
 NOTES = {
@@ -33,11 +38,11 @@ def rows(frame, *columns):
 
 @pytest.fixture(scope="module")
 def place(spark, tmp_path_factory):
-    """Tables of one undisturbed run in three waves, for the tests that only look."""
+    """Tables of one undisturbed run in two waves, for the tests that only look."""
     folder = tmp_path_factory.mktemp("extract")
     tables = Tables(spark, TablesConfig(location=str(folder / "tables")))
     ingest(tables, jsonl_source(folder, NOTES))
-    return tables, extract(tables, ExtractConfig(tables=tables.config, slices=3))
+    return tables, extract(tables, ExtractConfig(tables=tables.config, slices=2))
 
 
 @pytest.fixture
@@ -89,6 +94,20 @@ def test_no_text_is_stored_with_the_answers(tables, facts):
     assert "fever" not in stored and "aspirin" not in stored
 
 
+def test_a_slice_derived_twice_has_the_same_rows(tables):
+    before = rows(tables.read("entities"), *KEYS)
+    made = Plan(**tables.read("plans").select(*HEADER).collect()[0].asDict())
+    derive_slice(tables, made, "kiwi", 0)
+    assert rows(tables.read("entities"), *KEYS) == before
+
+
+def test_delta_s_log_holds_no_note_text(tables):
+    logs = Path(tables.config.location).glob("*/_delta_log/*.json")
+    text = " ".join(path.read_text(encoding="utf-8") for path in logs)
+    assert "numRecords" in text
+    assert not re.search("fever|aspirin|pneumonia|headache|knee", text, re.IGNORECASE)
+
+
 def test_a_second_run_changes_nothing_and_a_changed_note_is_derived_alone(tables, tmp_path):
     config = ExtractConfig(tables=tables.config)
     watched = ("extractions", "entities", "relations", "note_status", "timings", "work", "plans")
@@ -133,12 +152,12 @@ def test_a_job_killed_between_waves_goes_on_where_it_was(
 
     monkeypatch.setattr(extract_module, "infer_wave", killed_at_the_second)
     with pytest.raises(Killed):
-        extract(tables, config(slices=3))
+        extract(tables, config(slices=2))
     done = rows(tables.read("note_status"), "note_id")
     assert 0 < len(done) < len(NOTES), "the first slice has been published, the others have not"
     answered = rows(tables.read("extractions"), "unit_sha256")
     monkeypatch.setattr(extract_module, "infer_wave", infer)
-    resumed = extract(tables, config(slices=3))
+    resumed = extract(tables, config(slices=2))
     units = rows(tables.read("extractions"), "unit_sha256")
     assert len(units) == len(set(units)), "no unit is read twice"
     assert resumed["units_read"] == len(units) - len(answered)
@@ -171,7 +190,7 @@ def test_the_steps_one_by_one_give_the_same_as_all(fresh, source, config, extrac
         extract(tables, config(), step)
     assert rows(tables.read("entities"), *KEYS) == extracted_elsewhere
     with pytest.raises(PlanError, match="no unfinished plan"):
-        extract(tables, config(), "derive")
+        extract(tables, config(), "abandon")
 
 
 def test_a_note_whose_sentences_are_missing_is_not_taken_for_an_empty_one(fresh, source, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 
@@ -37,7 +38,7 @@ def ready(place):
 
 @pytest.fixture
 def pipeline(request):
-    return request.node.name
+    return hashlib.sha256(request.node.name.encode()).hexdigest()
 
 
 def work_of(tables, made):
@@ -76,7 +77,7 @@ def _set_run(tables, run, sql):
     "death",
     [
         "pid = 4194304",  # no process of this host has it
-        "host = 'elsewhere', heartbeat_at = current_timestamp() - INTERVAL 11 MINUTES",
+        "host = 'elsewhere', heartbeat_at = current_timestamp() - INTERVAL 31 MINUTES",
         "state = 'failed'",
     ],
 )
@@ -109,7 +110,7 @@ def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(ready, c
 def _answers(monkeypatch, outcome):
     """Let every unit with a headache end in `outcome`, in this process and without workers."""
 
-    def read_units(work, extractor, units_per_task):
+    def read_units(work, extractor, plan):
         answers = []
         for row in work.collect():
             bad = "Headache" in row.target

@@ -102,6 +102,12 @@ class ExtractorConfig(Model):
             raise ValueError("extractor.stride must be less than half of extractor.max_tokens")
         return self
 
+    def located(self) -> ExtractorConfig:
+        """Return the same with absolute paths: executors do not run in the driver's folder."""
+        named = {part: getattr(self, part) for part in ("model", "main", "modifier", "relation")}
+        there = {part: path for part, path in named.items() if path and Path(path).is_dir()}
+        return self.model_copy(update={p: str(Path(path).resolve()) for p, path in there.items()})
+
 
 class ExtractConfig(Model):
     """`jobs/extract.py`: `notes` and `sentences` into `entities` and `relations`.
@@ -118,7 +124,7 @@ class ExtractConfig(Model):
     units_per_wave: int = Field(2_000_000, ge=1)
     units_per_task: int = Field(5_000, ge=1)
     max_failed_share: float = Field(0.01, ge=0, le=1)
-    stale_minutes: int = Field(10, ge=1)
+    stale_minutes: int = Field(30, ge=1)
 
 
 class TrainConfig(Model):

@@ -13,7 +13,8 @@ from spanlake.models import Extractor
 
 logger = logging.getLogger(__name__)
 
-TRANSIENT = (MemoryError, TimeoutError, TransientError)
+# The disk and the packages are the machine's, not the text's.
+TRANSIENT = (MemoryError, OSError, ImportError, TransientError)
 
 
 def extract_safely(extractor: Extractor, units: Sequence[Unit]) -> list[Extraction]:

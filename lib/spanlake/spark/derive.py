@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from spanlake.core.units import Extraction, Note, Sentence
 from spanlake.spark.plan import MAX_TRANSIENT, Plan, plan_units, planned_notes
 from spanlake.spark.runs import retrying
 from spanlake.spark.schemas import ANSWER, TABLES
+from spanlake.spark.sentences import in_pieces
 from spanlake.spark.tables import Tables
 
 SHARED = ("note_id", "text_sha256", "patient_id", "pipeline_fingerprint", "plan_id", "slice")
@@ -65,7 +67,7 @@ def derive_slice(tables: Tables, plan: Plan, labels: str, number: int) -> None:
         where = f"plan_id = '{plan.plan_id}' AND slice = {number}"
         for table in ("entities", "relations"):
             rows = merged.select("note_id", "text_sha256", "patient_id", F.inline(table))
-            tables.replace(table, rows.withColumns(marks), where)
+            retrying(partial(tables.replace, table, rows.withColumns(marks), where))
         _publish(tables, merged.withColumns(marks))
     finally:
         merged.unpersist()
@@ -119,7 +121,7 @@ def _merger(
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def merge_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         label_set = load_labels(labels)
-        for batch in batches:
+        for batch in in_pieces(batches):
             rows = [_merge_row(row, label_set, fingerprint) for row in batch.to_pylist()]
             if rows:
                 yield pa.RecordBatch.from_pylist(rows, schema=ARROW)

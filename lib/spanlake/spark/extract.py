@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any, Literal
 
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from spanlake.core.config import ExtractConfig
@@ -15,23 +16,33 @@ from spanlake.models import model_fingerprint
 from spanlake.models.annotate import pipeline_fingerprint
 from spanlake.spark.derive import derive_slice, derived_slices
 from spanlake.spark.infer import infer_wave
-from spanlake.spark.plan import Plan, finish, make_plan, take_over, unfinished
+from spanlake.spark.plan import (
+    Plan,
+    abandon,
+    finish,
+    make_plan,
+    require_owner,
+    take_over,
+    unfinished,
+)
 from spanlake.spark.runs import Run
 from spanlake.spark.tables import Tables
 
 log = logging.getLogger(__name__)
 
-Step = Literal["plan", "infer", "derive", "all"]
-STEPS: tuple[Step, ...] = ("plan", "infer", "derive", "all")
+Step = Literal["plan", "infer", "derive", "all", "abandon"]
+STEPS: tuple[Step, ...] = ("plan", "infer", "derive", "all", "abandon")
 
 
 def extract(tables: Tables, config: ExtractConfig, step: Step = "all") -> dict[str, Any]:
     """Run a step of the extraction and return what the run did (the facts of its `runs` row).
 
-    `all` first finishes a plan that an earlier run left, then plans what is new. Raises PlanError
-    when there is no plan for `infer` or `derive`, or a living run works on it, and DataError when
-    more than `max_failed_share` of the notes failed (after everything has been written).
+    `all` first finishes a plan that an earlier run left, then plans what is new; `abandon` gives
+    such a plan up, and keeps every answer. Raises PlanError when there is no plan for the step, or
+    a living run works on it, and DataError when more than `max_failed_share` of the pipeline's
+    notes have failed (after everything has been written).
     """
+    config = config.model_copy(update={"extractor": config.extractor.located()})
     model = model_fingerprint(config.extractor)
     pipeline = pipeline_fingerprint(model, DERIVE_VERSION)
     fingerprints = {"model_fingerprint": model, "pipeline_fingerprint": pipeline}
@@ -57,9 +68,12 @@ class _Extraction:
 
     def run_step(self, step: Step) -> None:
         left = unfinished(self.tables, self.pipeline)
-        if left is not None:
+        if left is not None and step == "abandon":
+            plan = take_over(self.tables, left, self.run, self.config)
+            abandon(self.tables, plan, derived_slices(self.tables, plan))
+        elif left is not None:
             self._work_on(take_over(self.tables, left, self.run, self.config), step)
-        elif step in ("infer", "derive"):
+        elif step not in ("plan", "all"):
             raise PlanError(f"there is no unfinished plan to {step}: run --step plan first")
         if step == "all" or (step == "plan" and left is None):
             self._new_plan(step)
@@ -91,6 +105,7 @@ class _Extraction:
             finish(self.tables, plan)
 
     def _timed(self, step: str, action: Any, plan: Plan, number: int) -> None:
+        require_owner(self.tables, plan, self.run.run_id)
         start = time.perf_counter()
         action(plan, number)
         self.seconds[step] += time.perf_counter() - start
@@ -113,8 +128,7 @@ class _Extraction:
     def close(self) -> None:
         """Write the run's totals; raise DataError when too many notes failed."""
         wall = time.perf_counter() - self.started
-        status = self._status()
-        notes, bad = sum(status.values()), status.get("failed", 0) + status.get("quarantined", 0)
+        notes, bad = _totals(self._status(F.col("plan_id").isin(self._plan_ids())))
         self.run.facts |= {
             "waves": self.waves,
             "notes": notes,
@@ -125,15 +139,21 @@ class _Extraction:
             "notes_per_hour": 3600 * notes / wall,
             **{f"{step}_seconds": seconds for step, seconds in self.seconds.items()},
         }
-        if notes and bad / notes > self.config.max_failed_share:
+        all_notes, all_bad = _totals(self._status(F.col("pipeline_fingerprint") == self.pipeline))
+        if bad and all_bad / all_notes > self.config.max_failed_share:
             raise DataError(
-                f"{bad} of {notes} notes failed, more than max_failed_share"
+                f"{all_bad} of {all_notes} notes failed, more than max_failed_share"
                 f" {self.config.max_failed_share}: see the view quarantine"
             )
 
     def _plan_ids(self) -> list[str]:
         return [plan.plan_id for plan in self.plans]
 
-    def _status(self) -> dict[str, int]:
-        status = self.tables.read("note_status").where(F.col("plan_id").isin(self._plan_ids()))
+    def _status(self, of: Column) -> dict[str, int]:
+        status = self.tables.read("note_status").where(of)
         return {row.state: row["count"] for row in status.groupBy("state").count().collect()}
+
+
+def _totals(states: dict[str, int]) -> tuple[int, int]:
+    """Return the number of notes, and of those that failed."""
+    return sum(states.values()), states.get("failed", 0) + states.get("quarantined", 0)

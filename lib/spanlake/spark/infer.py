@@ -23,6 +23,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from spanlake.core.config import ExtractorConfig
+from spanlake.core.errors import ModelError, TransientError
 from spanlake.core.units import Extraction, Unit
 from spanlake.models import Extractor, load_extractor
 from spanlake.models.guard import extract_safely
@@ -30,6 +31,7 @@ from spanlake.spark.plan import Plan
 from spanlake.spark.schemas import ANSWER, TIMING
 from spanlake.spark.tables import Tables
 
+TOO_MANY_TO_BLAME = 32
 UNITS_AT_ONCE = 2048  # enough for length-sorted batches, few enough for an early first row
 READ = T.StructType([T.StructField("unit_sha256", T.StringType()), *ANSWER.fields])
 READ_WITH_TIMING = T.StructType([*READ.fields, T.StructField("timing", TIMING)])
@@ -54,7 +56,7 @@ def cached_extractor(config_json: str) -> tuple[Extractor, float]:
 def infer_wave(tables: Tables, plan: Plan, extractor: ExtractorConfig, wave: int) -> None:
     """Append the answers of a wave's units, and its timings; a wave that is there is skipped."""
     work = tables.read("work").where((F.col("plan_id") == plan.plan_id) & (F.col("wave") == wave))
-    rows = read_units(work, extractor, plan.units_per_task)
+    rows = read_units(work, extractor, plan)
     marked = rows.withColumns(
         {
             "plan_id": F.lit(plan.plan_id),
@@ -73,15 +75,15 @@ def _append_timings(tables: Tables, plan: Plan, wave: int) -> None:
     tables.append("timings", rows, f"timings:{plan.plan_id}:{wave}")
 
 
-def read_units(work: DataFrame, extractor: ExtractorConfig, units_per_task: int) -> DataFrame:
+def read_units(work: DataFrame, extractor: ExtractorConfig, plan: Plan) -> DataFrame:
     """Return answers to units (unit_sha256, target, left, right, section), with a timing a task.
 
     The numeric repartition right before the map is what adaptive execution leaves alone; the
     result must be written once, and neither sorted, filtered nor shown.
     """
     columns = work.select("unit_sha256", "target", "left", "right", "section")
-    tasks = _tasks(work, units_per_task)
-    reader = reader_of(extractor.model_dump_json())
+    tasks = _tasks(work, plan.units_per_task)
+    reader = reader_of(extractor.model_dump_json(), plan.model_fingerprint)
     return columns.repartition(tasks).mapInArrow(reader, READ_WITH_TIMING)
 
 
@@ -91,15 +93,20 @@ def _tasks(work: DataFrame, units_per_task: int) -> int:
     return max(1, min(units, max(slots, round(units / units_per_task))))
 
 
-def reader_of(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return the function for `mapInArrow`; it carries the configuration as text, and no model."""
+def reader_of(
+    config_json: str, fingerprint: str
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function for `mapInArrow`; it carries the configuration as text, and no model.
+
+    In the worker it raises ModelError when the model there is not the one of the fingerprint.
+    """
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rows = (row for batch in batches for row in batch.to_pylist())
         first = next(rows, None)
         if first is None:
             return  # an empty task loads no model
-        task = _Task(config_json)
+        task = _Task(config_json, fingerprint)
         waiting = [first]
         for row in rows:
             if len(waiting) == UNITS_AT_ONCE:
@@ -113,13 +120,30 @@ def reader_of(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator
     return read
 
 
+def _planned_extractor(config_json: str, fingerprint: str) -> tuple[Extractor, float]:
+    """Return the plan's model; one trained anew since this worker loaded it is reloaded."""
+    extractor, seconds = cached_extractor(config_json)
+    if extractor.fingerprint != fingerprint:
+        _CACHE.clear()
+        extractor, seconds = cached_extractor(config_json)
+    if extractor.fingerprint != fingerprint:
+        raise ModelError(f"the model on host {socket.gethostname()} is not the one of the plan")
+    return extractor, seconds
+
+
+def _refuse_total_failure(answers: list[Extraction]) -> None:
+    """Fail the task where nothing can be read: that is the worker's fault, not the texts'."""
+    if len(answers) >= TOO_MANY_TO_BLAME and all(a.outcome != "ok" for a in answers):
+        raise TransientError(f"none of {len(answers)} units was read: {answers[0].error_class}")
+
+
 class _Task:
     """What one task does and counts."""
 
-    def __init__(self, config_json: str) -> None:
+    def __init__(self, config_json: str, fingerprint: str) -> None:
         self.started = time.perf_counter()
         self.started_at = datetime.now(UTC)
-        self.extractor, self.load_seconds = cached_extractor(config_json)
+        self.extractor, self.load_seconds = _planned_extractor(config_json, fingerprint)
         self.extractor.stats.take()  # forget what a task before this one left unreported
         self.units = 0
         self.chars = 0
@@ -129,6 +153,7 @@ class _Task:
         self.units += len(units)
         self.chars += sum(len(unit.target) for unit in units)
         answers = extract_safely(self.extractor, units)
+        _refuse_total_failure(answers)
         return [
             {"unit_sha256": row["unit_sha256"], **to_row(answer)}
             for row, answer in zip(rows, answers, strict=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 
 from pyspark.sql import Column, DataFrame, Row
@@ -17,8 +18,10 @@ from pyspark.sql import functions as F
 
 from spanlake.core.config import ExtractConfig
 from spanlake.core.errors import DataError, PlanError
+from spanlake.core.sentences import SPLITTER_VERSION
 from spanlake.core.units import SEPARATOR
-from spanlake.spark.runs import Run, retrying
+from spanlake.spark.runs import CONFLICT, Run, retrying
+from spanlake.spark.sentences import has_text
 from spanlake.spark.tables import Tables
 
 KEY = ["note_id", "text_sha256"]
@@ -83,8 +86,13 @@ def make_plan(tables: Tables, run: Run, config: ExtractConfig, model: str, pipel
 
 
 def _next_number(tables: Tables, pipeline: str) -> int:
+    """Return the number to claim; a claim that is made after this reading makes ours void."""
     mine = tables.read("plans").where(F.col("pipeline_fingerprint") == pipeline)
-    return int(mine.agg(F.coalesce(F.max("plan_number"), F.lit(0))).collect()[0][0]) + 1
+    still_open = F.count_if(F.col("finished_at").isNull()).alias("open")
+    row = mine.agg(F.max("plan_number").alias("last"), still_open).collect()[0]
+    if row.open:
+        raise PlanError("another run has just claimed a plan of this pipeline: start again later")
+    return int(row.last or 0) + 1
 
 
 def _measured(tables: Tables, draft: Plan, config: ExtractConfig) -> Plan:
@@ -105,9 +113,7 @@ def _measured(tables: Tables, draft: Plan, config: ExtractConfig) -> Plan:
 
 def _counts(tables: Tables, draft: Plan) -> dict[str, int]:
     """Count notes, units and different units; raises DataError for texts without sentences."""
-    notes = planned_notes(tables, draft).select(
-        *KEY, F.col("note_text").rlike(r"[^\s\p{Z}]").alias("has_text")
-    )
+    notes = planned_notes(tables, draft).select(*KEY, has_text().alias("has_text"))
     units = plan_units(tables, draft).select(*KEY, "unit_sha256")
     unsplit = F.col("has_text") & F.col("unit_sha256").isNull()
     row = notes.join(units, KEY, "left").agg(
@@ -135,17 +141,18 @@ def _claim(tables: Tables, plan: Plan) -> None:
     try:
         tables.append("plans", rows, app, plan.plan_number)
     except Exception as error:
-        if "Concurrent" not in str(error)[:500]:
+        if not CONFLICT.search(str(error)[:500]):
             raise
-    _require_owner(tables, plan, plan.run_id)
+    require_owner(tables, plan, plan.run_id)
 
 
-def _require_owner(tables: Tables, plan: Plan, run_id: str) -> None:
+def require_owner(tables: Tables, plan: Plan, run_id: str) -> None:
+    """Raise PlanError unless the plan belongs to the run: another may have taken it over."""
     owners = tables.read("plans").where(F.col("plan_id") == plan.plan_id).select("run_id").collect()
     if [row.run_id for row in owners] != [run_id]:
         raise PlanError(
             f"plan {plan.plan_id} belongs to run {owners[0].run_id if owners else 'unknown'}, which"
-            " claimed it at the same time. Wait for it to finish, then start again"
+            " claimed it. Wait for it to finish, then start again"
         )
 
 
@@ -163,9 +170,9 @@ def take_over(tables: Tables, plan: Plan, run: Run, config: ExtractConfig) -> Pl
     claim = f"UPDATE {tables.name('plans')} SET run_id = '{run.run_id}'"
     condition = f"plan_id = '{plan.plan_id}' AND run_id = '{plan.run_id}'"
     retrying(lambda: tables.spark.sql(f"{claim} WHERE {condition}"))
-    _require_owner(tables, plan, run.run_id)
+    require_owner(tables, plan, run.run_id)
     write_work(tables, plan)  # skipped by Delta unless the plan's first run died before it
-    return plan
+    return replace(plan, run_id=run.run_id)
 
 
 def _alive(tables: Tables, run_id: str, stale_minutes: int) -> bool:
@@ -190,15 +197,15 @@ def _process_exists(pid: int) -> bool:
 
 
 def planned_notes(tables: Tables, plan: Plan) -> DataFrame:
-    """Return the notes that the plan has still to bring to an end, each with its slice.
+    """Return the plan's notes, each with its slice: all but those that an earlier plan has ended.
 
-    Left out are notes with a terminal status, and those that this plan has derived already.
+    Notes that this plan has ended itself stay in, so that deriving a slice twice gives the same.
     """
     notes = tables.read("notes", plan.notes_version)
     if plan.where:
         notes = notes.where(plan.where)
     mine = F.col("pipeline_fingerprint") == plan.pipeline_fingerprint
-    ended = F.col("state").isin(*TERMINAL) | (F.col("plan_id") == plan.plan_id)
+    ended = F.col("state").isin(*TERMINAL) & (F.col("plan_id") != plan.plan_id)
     status = tables.read("note_status").where(mine & ended)
     left = notes.join(status.select(*KEY), KEY, "anti")
     return left.withColumn("slice", _slice(plan.slices))
@@ -213,6 +220,7 @@ def plan_units(tables: Tables, plan: Plan) -> DataFrame:
     """Return the plan's sentences as units: note key, slice, sentence columns, unit_sha256."""
     notes = planned_notes(tables, plan).select(*KEY, "slice")
     sentences = tables.read("sentences", plan.sentences_version)
+    sentences = sentences.where(F.col("splitter_version") == SPLITTER_VERSION)
     units = sentences.join(notes, KEY)
     return units.withColumn("unit_sha256", unit_sha256(F.col("text")))
 
@@ -231,6 +239,7 @@ def write_work(tables: Tables, plan: Plan) -> None:
     unread = _unanswered(tables, plan, first)
     empty = {name: F.lit("") for name in ("left", "right", "section")}
     rows = unread.withColumns({"plan_id": F.lit(plan.plan_id), **empty})
+    rows = rows.repartitionByRange("wave", "unit_sha256")  # a wave then reads its own files only
     tables.append("work", rows, f"work:{plan.plan_id}")
 
 
@@ -245,6 +254,15 @@ def _unanswered(tables: Tables, plan: Plan, units: DataFrame) -> DataFrame:
     )
     settled = answers.where(F.col("permanent") | (F.col("times") >= MAX_TRANSIENT))
     return units.join(settled.select("unit_sha256"), "unit_sha256", "left_anti")
+
+
+def abandon(tables: Tables, plan: Plan, derived: set[int]) -> None:
+    """Give a plan up: rows that were never published go, answers and published slices stay."""
+    done = ", ".join(map(str, sorted(derived))) or "-1"
+    for table in ("entities", "relations"):
+        gone = f"plan_id = '{plan.plan_id}' AND slice NOT IN ({done})"
+        retrying(partial(tables.spark.sql, f"DELETE FROM {tables.ensure(table)} WHERE {gone}"))
+    finish(tables, plan)
 
 
 def finish(tables: Tables, plan: Plan) -> None:

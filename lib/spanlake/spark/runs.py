@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -20,7 +22,10 @@ from spanlake.core.config import Model
 from spanlake.spark.schemas import TABLES
 from spanlake.spark.tables import Tables
 
+log = logging.getLogger(__name__)
+
 HEARTBEAT_SECONDS = 60
+CONFLICT = re.compile(r"concurrent|MetadataChanged|ProtocolChanged", re.IGNORECASE)
 ATTEMPTS = 6  # two jobs may renew their rows of the same file at once: Delta lets one win
 
 
@@ -74,8 +79,14 @@ class Run:
         self._update(self.facts, "finished_at = current_timestamp()")
 
     def _beat(self) -> None:
+        # A pool of its own: behind a wave's tasks a heartbeat could wait for half an hour.
+        context = self.tables.spark.sparkContext
+        context.setLocalProperty("spark.scheduler.pool", "heartbeat")
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            self._update({})
+            try:
+                self._update({})
+            except Exception as error:  # the next one may get through, and the work goes on
+                log.warning("run %s: heartbeat failed (%s)", self.run_id, type(error).__name__)
 
     def _update(self, facts: dict[str, Any], *extra: str) -> None:
         sets = [f"{name} = {_literal(name, value)}" for name, value in facts.items()]
@@ -91,10 +102,7 @@ def retrying(action: Callable[[], Any]) -> Any:
         try:
             return action()
         except Exception as error:
-            if (
-                "Concurrent" not in type(error).__name__ + str(error)[:500]
-                or attempt == ATTEMPTS - 1
-            ):
+            if not CONFLICT.search(str(error)[:500]) or attempt == ATTEMPTS - 1:
                 raise
             time.sleep(0.5 * 2**attempt)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
@@ -40,8 +40,13 @@ def update_sentences(tables: Tables) -> dict[str, int]:
     return {**counts, "sentences_written": tables.rows_written("sentences")}
 
 
+def has_text() -> Column:
+    """Tell whether note_text has anything but white space, as the splitter understands it."""
+    return F.col("note_text").rlike(r"[^\s\p{Z}\x1c-\x1f\x85]")
+
+
 def _texts(tables: Tables) -> DataFrame:
-    return tables.read("notes").where(F.col("note_text").rlike(r"\S"))
+    return tables.read("notes").where(has_text())
 
 
 def _compare(tables: Tables) -> dict[str, int]:
@@ -65,10 +70,17 @@ def split_notes(notes: DataFrame) -> DataFrame:
 
 
 def _split_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
+    for batch in in_pieces(batches):
         rows = [row for note in batch.to_pylist() for row in _rows(note)]
         if rows:
             yield pa.RecordBatch.from_pylist(rows, schema=ARROW)
+
+
+def in_pieces(batches: Iterator[pa.RecordBatch], size: int = 256) -> Iterator[pa.RecordBatch]:
+    """Cut batches of whole notes into pieces whose Python objects fit a worker's memory."""
+    for batch in batches:
+        for first in range(0, batch.num_rows, size):
+            yield batch.slice(first, size)
 
 
 def _rows(note: dict[str, str]) -> Iterator[dict[str, object]]:

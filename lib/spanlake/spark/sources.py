@@ -148,8 +148,8 @@ def _refuse_corrupt(raw: DataFrame, source: SourceConfig) -> None:
     if CORRUPT in raw.columns:
         # Spark refuses a query on the corrupt column alone, so the frame is cached first.
         bad_lines = raw.cache().where(F.col(CORRUPT).isNotNull()).count()
+        raw.unpersist()
         if bad_lines:
-            raw.unpersist()
             raise DataError(
                 f"{bad_lines} records of the {source.format} source cannot be parsed (wrong number"
                 " of fields, or broken quoting or JSON). Mend the file: nothing has been written"

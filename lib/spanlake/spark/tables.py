@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from spanlake.core.config import TablesConfig
 from spanlake.core.errors import ConfigError
-from spanlake.spark.schemas import TABLES
+from spanlake.spark.schemas import TABLES, Table
 
 # Rows of the notes as they are now, by the pipeline that finished last (or is the only one yet).
 CURRENT = (
@@ -23,8 +24,12 @@ VIEWS = {
     **{f"current_{t}": CURRENT.format(table=t) for t in ("entities", "relations", "note_status")},
     "quarantine": "SELECT s.* FROM {note_status} s WHERE s.state IN ('failed', 'quarantined')",
 }
+TEXTS = {"note_text", "text", "target", "left", "right", "head_text", "tail_text", "subject"}
+NESTED = (T.ArrayType, T.StructType)
 # Extractions are appended wave by wave and read whole: files are compacted afterwards, by OPTIMIZE.
+# A plan pins versions of its inputs; Delta refuses to read one older than its deleted files.
 PROPERTIES = {
+    "delta.deletedFileRetentionDuration": "interval 30 days",
     "delta.autoOptimize.optimizeWrite": "false",
     "delta.autoOptimize.autoCompact": "false",
 }
@@ -50,8 +55,8 @@ class Tables:
     def exists(self, table: str) -> bool:
         """Tell whether the table has been made."""
         place = self.name(table).removeprefix("delta.`").rstrip("`")
-        if self.config.database is None and "://" not in place:
-            return (Path(place) / "_delta_log").is_dir()  # a second faster than asking Spark
+        if self.config.database is None and (Path(place) / "_delta_log").is_dir():
+            return True  # a second faster than asking Spark
         try:
             self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").collect()
         except Exception as error:
@@ -72,6 +77,7 @@ class Tables:
         columns = ", ".join(_column(field) for field in spec.schema.fields)
         cluster = f" CLUSTER BY ({spec.cluster_by})" if spec.cluster_by else ""
         checks = {f"delta.constraints.{name}": sql for name, sql in spec.checks}
+        checks["delta.dataSkippingStatsColumns"] = ",".join(_counted(spec))
         properties = ", ".join(f"'{k}' = '{v}'" for k, v in {**PROPERTIES, **checks}.items())
         create = f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({columns}) USING DELTA"
         return f"{create}{cluster} TBLPROPERTIES ({properties})"
@@ -145,6 +151,12 @@ class Tables:
             if all(f"{{{t}}}" not in query or t in here for t in TABLES):
                 target = self.name(view) if self.config.database is not None else view
                 self.spark.sql(f"CREATE OR REPLACE {kind} {target} AS {query.format(**here)}")
+
+
+def _counted(spec: Table) -> list[str]:
+    """Return the columns that Delta may keep minima and maxima of: none that holds note text."""
+    fields = [f for f in spec.schema.fields if not isinstance(f.dataType, NESTED)]
+    return [f"`{f.name}`" for f in fields if f.name not in TEXTS]
 
 
 def _column(field: object) -> str:

@@ -42,7 +42,7 @@ def register(spark: SparkSession, extractor: ExtractorConfig) -> None:
 
     It returns a struct: state, error_class, entities (offsets in code points of the text, end
     exclusive) and relations (head and tail are 0-based positions in entities). A null text gives
-    null. It is marked nondeterministic, as Spark would otherwise run the model once for the
+    nulls. It is marked nondeterministic, as Spark would otherwise run the model once for the
     result and once more for a filter on it.
     """
     config_json = extractor.model_dump_json()
