@@ -95,7 +95,9 @@ def test_a_run_elsewhere_lives_while_its_heart_beats(ready, config, pipeline):
         assert plan._alive(ready, first.run_id, stale_minutes=10)
 
 
-def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(ready, config, monkeypatch):
+def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
+    ready, config, monkeypatch, pipeline
+):
     write = plan.write_work
     monkeypatch.setattr(plan, "write_work", lambda *_: None)
     with Run(ready, "extract", config()) as first:
@@ -114,7 +116,8 @@ def _answers(monkeypatch, outcome):
         answers = []
         for row in work.collect():
             bad = "Headache" in row.target
-            answer = Extraction(outcome, error_class="Broken") if bad else Extraction("ok")
+            seen = Extraction("ok", chars_seen=len(row.target))
+            answer = Extraction(outcome, error_class="Broken") if bad else seen
             answers.append({"unit_sha256": row.unit_sha256, **infer.to_row(answer)})
         return work.sparkSession.createDataFrame(answers, infer.READ_WITH_TIMING)
 

@@ -136,7 +136,7 @@ class TrainConfig(Model):
     dev: str | None = None
     to: str
     labels: str = "kiwi"
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(4, ge=1)
     relation_epochs: int = Field(2, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
     relation_learning_rate: float = Field(2e-4, gt=0)

@@ -25,7 +25,7 @@ VIEWS = {
     "quarantine": "SELECT s.* FROM {note_status} s WHERE s.state IN ('failed', 'quarantined')",
 }
 TEXTS = {"note_text", "text", "target", "left", "right", "head_text", "tail_text", "subject"}
-NESTED = (T.ArrayType, T.StructType)
+UNCOUNTED = (T.ArrayType, T.StructType, T.BooleanType)  # Delta keeps none of these
 # Extractions are appended wave by wave and read whole: files are compacted afterwards, by OPTIMIZE.
 # A plan pins versions of its inputs; Delta refuses to read one older than its deleted files.
 PROPERTIES = {
@@ -155,7 +155,7 @@ class Tables:
 
 def _counted(spec: Table) -> list[str]:
     """Return the columns that Delta may keep minima and maxima of: none that holds note text."""
-    fields = [f for f in spec.schema.fields if not isinstance(f.dataType, NESTED)]
+    fields = [f for f in spec.schema.fields if not isinstance(f.dataType, UNCOUNTED)]
     return [f"`{f.name}`" for f in fields if f.name not in TEXTS]
 
 
