@@ -12,6 +12,7 @@ from spanlake.core.spans import Entity, Span, entity_at
 from spanlake.models.pairs import candidates, crop, mark, pair_ids
 
 KIWI = load_labels("kiwi")
+SIGNS = "@$#^"
 
 
 class Spelled:
@@ -33,19 +34,20 @@ def _span(text: str, part: str) -> Span:
 def test_mentions_are_marked_in_the_text() -> None:
     text = "no chest pain"
     shown, marks = mark(text, (_span(text, "chest pain"), _span(text, "no")))
-    assert shown == ["@", "no", "$", "@", "chest", "pain", "$"]
-    assert marks == {0: "@", 2: "$", 3: "@", 6: "$"}
+    assert shown == ["#", "no", "^", "@", "chest", "pain", "$"]
+    assert marks == {0: "#", 2: "^", 3: "@", 6: "$"}
 
 
 @pytest.mark.parametrize(
     ("head", "tail", "expected"),
     [
-        ("left lung mass", "left", "@ @ left $ lung mass $ seen"),
-        ("left lung mass", "lung", "@ left @ lung $ mass $ seen"),
-        ("left lung mass", "left lung mass", "@ @ left lung mass $ $ seen"),
-        ("left lung", "lung mass", "@ left @ lung $ mass $ seen"),
-        ("left", "ung ma", "@ left $ l @ ung ma $ ss seen"),
-        ("left lung ", "mass", "@ left lung $ @ mass $ seen"),
+        ("left lung mass", "left", "# @ left ^ lung mass $ seen"),
+        ("left", "left lung mass", "# @ left $ lung mass ^ seen"),
+        ("left lung mass", "lung", "@ left # lung ^ mass $ seen"),
+        ("left lung mass", "left lung mass", "# @ left lung mass $ ^ seen"),
+        ("left lung", "lung mass", "@ left # lung $ mass ^ seen"),
+        ("left", "ung ma", "@ left $ l # ung ma ^ ss seen"),
+        ("left lung ", "mass", "@ left lung $ # mass ^ seen"),
     ],
 )
 def test_nested_touching_and_cutting_mentions_are_marked(head, tail, expected) -> None:
@@ -57,9 +59,9 @@ def test_nested_touching_and_cutting_mentions_are_marked(head, tail, expected) -
 def test_a_long_text_is_cropped_around_both_mentions() -> None:
     text = "a b c d e f MASS g h i j k l m n o p LUNG q r s t u v"
     pair = _span(text, "MASS"), _span(text, "LUNG")
-    assert _shown(text, pair, 100) == "abcdef@MASS$ghijklmnop@LUNG$qrstuv"
-    assert _shown(text, pair, 26) == "def@MASS$ghi…nop@LUNG$qr"
-    assert _shown(text, pair, 12) == "@MASS$…@…$"
+    assert _shown(text, pair, 100) == "abcdef@MASS$ghijklmnop#LUNG^qrstuv"
+    assert _shown(text, pair, 26) == "def@MASS$ghi…nop#LUNG^qr"
+    assert _shown(text, pair, 12) == "@MASS$…#…^"
 
 
 @st.composite
@@ -75,14 +77,14 @@ def test_a_pair_always_fits_and_keeps_its_four_marks(case) -> None:
     text, pair, limit = case
     shown = _shown(text, pair, limit)
     assert len(shown) <= limit
-    assert [c for c in shown if c in "@$"] == [c for c in mark(text, pair)[0] if c in "@$"]
+    assert [c for c in shown if c in SIGNS] == [c for c in mark(text, pair)[0] if c in SIGNS]
     letters = "".join(text.split())
     if len(letters) + 4 <= limit:
-        assert shown.replace("@", "").replace("$", "") == letters
+        assert "".join(c for c in shown if c not in SIGNS) == letters
 
 
 def test_mentions_are_kept_before_what_is_around_them() -> None:
-    marks = {5: "@", 8: "$", 12: "@", 15: "$"}
+    marks = {5: "@", 8: "$", 12: "#", 15: "^"}
     assert crop([1] * 20, marks, 13, 3) == [4, 5, 6, 7, 8, 9, 12, 13, 14, 15]
     assert crop([1] * 20, marks, 20, 3) == list(range(20))
 

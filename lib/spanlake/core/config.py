@@ -83,7 +83,8 @@ class ExtractorConfig(Model):
     label_map: dict[str, str] = Field(default_factory=dict)
     max_tokens: int = Field(256, ge=16, le=8192)
     stride: int = Field(64, ge=0)
-    max_pair_words: int = Field(30, ge=1)
+    max_pair_words: int = Field(20, ge=1)
+    max_pair_tokens: int = Field(48, ge=16)
     pair_threshold: float = Field(0.5, ge=0, le=1)
     batch_tokens: int = Field(4096, ge=16)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -143,7 +144,8 @@ class TrainConfig(Model):
     batch_size: int = Field(32, ge=1)
     max_tokens: int = Field(256, ge=16)
     stride: int = Field(64, ge=0)
-    max_pair_words: int = Field(30, ge=1)
+    max_pair_words: int = Field(20, ge=1)
+    max_pair_tokens: int = Field(48, ge=16)
     seed: int = 42
     resume: bool = True
 

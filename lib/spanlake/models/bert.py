@@ -105,7 +105,7 @@ class Bert:
         from spanlake.models.tagging import Tagger
 
         return Tagger(
-            self._load_network(folder, "words"),
+            self._load_network(folder, "words", self.config.max_tokens),
             layer,
             self.labels,
             label_map=self.config.label_map,
@@ -116,20 +116,20 @@ class Bert:
         from spanlake.models.linking import Linker
 
         return Linker(
-            self._load_network(folder, "pairs"),
+            self._load_network(folder, "pairs", self.config.max_pair_tokens),
             self.labels,
             label_map=self.config.label_map,
             most_words=self.config.max_pair_words,
             threshold=self.config.pair_threshold,
         )
 
-    def _load_network(self, folder: Path, head: Head) -> Network:
+    def _load_network(self, folder: Path, head: Head, max_tokens: int) -> Network:
         from spanlake.models.network import Network
 
         network = Network(
             folder,
             head,
-            max_tokens=self.config.max_tokens,
+            max_tokens=max_tokens,
             device=self.config.device,
             precision=self.config.precision,
         )

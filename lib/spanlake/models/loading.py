@@ -32,10 +32,11 @@ ANSWER_OPTIONS = (
     "max_tokens",
     "stride",
     "max_pair_words",
+    "max_pair_tokens",
     "pair_threshold",
     "precision",
 )
-TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_words")
+TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_words", "max_pair_tokens")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 

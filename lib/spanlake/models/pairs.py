@@ -1,7 +1,7 @@
 """Which pairs of entities are asked about, and how a pair is shown to a model.
 
-Both mentions are wrapped as ``@mention$`` in the text, as Kiwi-BERT does (arXiv 2411.10020);
-nested mentions are marked one inside the other.
+The head is wrapped as ``@ head $`` in the text, the tail as ``# tail ^``. Kiwi-BERT wraps both as
+``@mention$`` (arXiv 2411.10020); a model cannot tell then which end is which, and learns slower.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Entity, Span
 from spanlake.models.pieces import Pieces
 
-OPEN, CLOSE, ELLIPSIS = "@", "$", "…"
+MARKS = (("@", "$"), ("#", "^"))  # around the head, around the tail
+DEPTH = {sign: step for pair in MARKS for sign, step in zip(pair, (1, -1), strict=True)}
+ELLIPSIS = "…"
 MOST_GAPS = 3  # what is left out between four marks
 
 
@@ -72,7 +74,11 @@ def mark(text: str, pair: tuple[Span, Span]) -> tuple[list[str], dict[int, str]]
     A mention that starts or ends inside a word cuts the word.
     """
     # at one place, what ends is closed before what starts is opened
-    edges = sorted(edge for span in pair for edge in ((span.start, 1, OPEN), (span.end, 0, CLOSE)))
+    edges = sorted(
+        (place, DEPTH[sign], sign)
+        for span, signs in zip(pair, MARKS, strict=True)
+        for place, sign in zip((span.start, span.end), signs, strict=True)
+    )
     shown: list[str] = []
     marks: dict[int, str] = {}
     at = 0
@@ -91,7 +97,7 @@ def crop(sizes: Sequence[int], marks: Mapping[int, str], limit: int, ellipses: i
     """
     if sum(sizes) <= limit:
         return list(range(len(sizes)))
-    opened = accumulate({OPEN: 1, CLOSE: -1}.get(marks.get(i, ""), 0) for i in range(len(sizes)))
+    opened = accumulate(DEPTH.get(marks.get(i, ""), 0) for i in range(len(sizes)))
     outside = [not depth and i not in marks for i, depth in enumerate(opened)]
     nearest = sorted(
         range(len(sizes)), key=lambda i: (outside[i], min(abs(i - place) for place in marks), i)

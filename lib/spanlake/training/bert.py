@@ -27,6 +27,7 @@ from spanlake.models.bert import Bert
 from spanlake.models.loading import (
     MANIFEST,
     PARTS,
+    TRAINED_OPTIONS,
     file_digests,
     find_folder,
     read_manifest,
@@ -72,7 +73,7 @@ def train_bert(
 def _extractor_config(config: TrainConfig) -> ExtractorConfig:
     """Return the configuration that the dev notes are read with; wrong options show here."""
     try:
-        shared = config.model_dump(include={"labels", "max_tokens", "stride", "max_pair_words"})
+        shared = config.model_dump(include={"labels", *TRAINED_OPTIONS})
         return ExtractorConfig.model_validate({"kind": "bert", "model": config.to, **shared})
     except ValidationError as error:
         raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from None

@@ -62,7 +62,7 @@ def fit_linker(
 ) -> dict[str, Any]:
     """Train and save the pair classifier; return its metrics."""
     pieces, model = _fresh(config, "pairs", datasets.pair_classes(labels))
-    limit = most_pieces(model, pieces, config.max_tokens)
+    limit = most_pieces(model, pieces, config.max_pair_tokens)
     features, counts = datasets.pair_features(
         examples, pieces, labels, limit=limit, max_pair_words=config.max_pair_words
     )
