@@ -138,9 +138,9 @@ class TrainConfig(Model):
     to: str
     labels: str = "kiwi"
     epochs: int = Field(4, ge=1)
-    relation_epochs: int = Field(6, ge=1)
+    relation_epochs: int = Field(4, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
-    relation_learning_rate: float = Field(2e-4, gt=0)
+    relation_learning_rate: float = Field(1e-4, gt=0)
     batch_size: int = Field(32, ge=1)
     max_tokens: int = Field(256, ge=16)
     stride: int = Field(64, ge=0)

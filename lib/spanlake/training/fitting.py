@@ -68,6 +68,9 @@ def fit_linker(
     )
     epochs, learning_rate = config.relation_epochs, config.relation_learning_rate
     arguments = _arguments(config, places.work, epochs, learning_rate)
+    # Long texts hold far pairs, which are unrelated, short ones near pairs: batches of one length
+    # swing between the two, and the classifier stays a coin.
+    arguments.train_sampling_strategy = "random"
     return {**counts, **_fit(model, pieces, features, arguments, places)}
 
 
