@@ -1,6 +1,6 @@
-"""Fine-tune the three models of `bert` on annotated notes (a brat folder), on this machine.
+"""Train a model on annotated notes (brat folders), on this machine: `bert` or `tagger`.
 
-spark-submit jobs/train.py --config conf/train_bert.yml --set model=PATH_OR_NAME
+spark-submit jobs/train.py --config conf/train_tagger.yml --set model=PATH_OR_NAME
 Started again after a kill, it goes on from the last epoch. It needs no Spark: `python` will do.
 """
 
@@ -10,32 +10,42 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from spanlake.core.config import TrainConfig, load_config
 from spanlake.core.corpora import GoldNote, read_brat
 from spanlake.core.errors import ModelError
 from spanlake.core.labels import load_labels
+from spanlake.core.train_config import TaggerTrainConfig, TrainConfig, load_train_config
 from spanlake.spark.arguments import parser, run_job
 
 
 def job(arguments: argparse.Namespace) -> int:
-    config = load_config(TrainConfig, arguments.config, arguments.overrides)
-    try:
-        from spanlake.training.bert import train_bert
-    except ImportError as error:
-        raise ModelError(
-            f"training needs {error.name}: pip install 'spanlake[train]' (or make setup)"
-        ) from None
-    metrics = train_bert(_read(config.train, config), _read(config.dev, config), config)
+    config = load_train_config(arguments.config, arguments.overrides)
+    notes = [note for folder in config.folders for note in _read(folder, config)]
+    dev = _read(Path(config.dev), config) if config.dev else []
+    metrics = _trainer(config)(notes, dev, config)
     print(json.dumps(metrics, indent=2))
     print(f"model: {config.to}")
     return 0
 
 
-def _read(folder: str | None, config: TrainConfig) -> list[GoldNote]:
-    if folder is None:
-        return []
-    notes, report = read_brat(Path(folder), load_labels(config.labels))
+def _trainer(config: TrainConfig) -> Any:
+    try:
+        if isinstance(config, TaggerTrainConfig):
+            from spanlake.training.tagger import train_tagger
+
+            return train_tagger
+        from spanlake.training.bert import train_bert
+
+        return train_bert
+    except ImportError as error:
+        raise ModelError(
+            f"training needs {error.name}: pip install 'spanlake[train]' (or make setup)"
+        ) from None
+
+
+def _read(folder: Path, config: TrainConfig) -> list[GoldNote]:
+    notes, report = read_brat(folder, load_labels(config.labels))
     for problem in report.problems:
         sys.stderr.write(f"{problem}\n")
     return notes

@@ -8,7 +8,7 @@ import pytest
 
 from spanlake.core.bio import tag_names
 from spanlake.core.labels import load_labels
-from spanlake.models.loading import write_manifest
+from spanlake.models.loading import file_digests, parts_of, write_manifest
 
 SENTENCES = (
     "Patient denies chest pain or shortness of breath.",
@@ -47,7 +47,7 @@ def tiny_bert(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     import transformers
 
     from spanlake.models.network import load_weights
-    from spanlake.models.pieces import Pieces
+    from spanlake.models.pieces import checkpoint_tokenizer
     from spanlake.training.datasets import pair_classes
 
     labels = load_labels("kiwi")
@@ -62,8 +62,8 @@ def tiny_bert(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         model = load_weights(tiny_base, head, classes)
         torch.nn.init.normal_(model.classifier.weight, std=1.0)  # else all words get one tag
         model.save_pretrained(top / part)
-        Pieces(tiny_base).tokenizer.save_pretrained(top / part)
-    write_manifest(top, labels, {})
+        checkpoint_tokenizer(tiny_base).save_pretrained(top / part)
+    write_manifest(top, "bert", labels, {}, file_digests(parts_of(top)))
     return top
 
 
@@ -78,7 +78,7 @@ def _tokenizer():
     trainer = trainers.WordPieceTrainer(
         vocab_size=200,
         special_tokens=special,
-        initial_alphabet=list("@$…abcdefghijklmnopqrstuvwxyz"),
+        initial_alphabet=list("@$#^…abcdefghijklmnopqrstuvwxyz"),
     )
     tokenizer.train_from_iterator(SENTENCES, trainer)
     ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]

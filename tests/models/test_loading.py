@@ -98,7 +98,7 @@ def test_a_byte_level_tokenizer_gives_every_word_its_own_pieces(tmp_path: Path) 
     import transformers
 
     from spanlake.models.network import load_weights
-    from spanlake.models.pieces import Pieces
+    from spanlake.models.pieces import checkpoint_tokenizer
 
     tokenizer = tokenizers.ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -118,14 +118,14 @@ def test_a_byte_level_tokenizer_gives_every_word_its_own_pieces(tmp_path: Path) 
     transformers.RobertaModel(config).save_pretrained(base)
     folder = tmp_path / "main"
     load_weights(base, "words", ["O", "B-test", "I-test"]).save_pretrained(folder)
-    Pieces(base).tokenizer.save_pretrained(folder)
+    checkpoint_tokenizer(base).save_pretrained(folder)
 
     bert = _load(main=str(folder), max_tokens=64, stride=8)
     network = bert._taggers[0].network
     assert network.limit == 40 - 2 - 2  # positions begin after the padding index
     first, second = network.pieces.of(["pain", "😀"])
-    assert network.pieces.tokenizer.decode(first) == " pain"
-    assert network.pieces.tokenizer.decode(second) == " 😀"
+    assert network.pieces.backend.decode(first) == " pain"
+    assert network.pieces.backend.decode(second) == " 😀"
     text = "chest pain and fever " * 20
     assert bert.extract([Unit(text)])[0].chars_seen == len(text)
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from spanlake.core.config import ExtractorConfig, TrainConfig
+from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.spans import Annotation, Relation, entity_at
+from spanlake.core.train_config import BertTrainConfig
 from spanlake.core.units import Note, Unit
 
 pytestmark = pytest.mark.model
@@ -53,7 +54,7 @@ NOTES = [
 ]
 
 
-def _config(base: Path, to: Path, **options) -> TrainConfig:
+def _config(base: Path, to: Path, **options) -> BertTrainConfig:
     values = {
         "model": str(base),
         "train": "notes",
@@ -66,7 +67,7 @@ def _config(base: Path, to: Path, **options) -> TrainConfig:
         "max_tokens": 32,
         "stride": 8,
     }
-    return TrainConfig.model_validate(values | options)
+    return BertTrainConfig.model_validate(values | options)
 
 
 def _answers(folder: Path) -> list:
@@ -189,10 +190,10 @@ def test_entities_and_relations_that_a_sentence_boundary_cuts_are_counted() -> N
 
 def test_a_word_in_two_windows_is_learnt_in_one(tiny_base: Path) -> None:
     from spanlake.core.labels import load_labels
-    from spanlake.models.pieces import Pieces
+    from spanlake.models.pieces import pieces_of
 
     text = "denies chest pain or fever " * 8
-    labels, pieces = load_labels("kiwi"), Pieces(tiny_base)
+    labels, pieces = load_labels("kiwi"), pieces_of(tiny_base)
     [note] = [_note("e", text, ("chest pain", "problem"))]
     example = datasets.Example(text, note.annotation)
     features, _ = datasets.tag_features([example], pieces, labels, "main", limit=20, stride=6)

@@ -74,7 +74,7 @@ class IngestConfig(Model):
 class ExtractorConfig(Model):
     """Which model reads the notes, and how. Device and batch size never change an answer."""
 
-    kind: Literal["dictionary", "bert"] = "dictionary"
+    kind: Literal["dictionary", "bert", "tagger"] = "dictionary"
     labels: str = "kiwi"
     model: str | None = None
     main: str | None = None
@@ -97,6 +97,8 @@ class ExtractorConfig(Model):
             raise ValueError("the dictionary takes no model, main, modifier or relation")
         if self.kind == "bert" and not any(paths):
             raise ValueError("bert needs extractor.model (a trained folder), or main and others")
+        if self.kind == "tagger" and any(paths[1:]):
+            raise ValueError("the tagger is one model: give extractor.model, or none for `small`")
         if self.kind == "bert" and self.model and any(paths[1:]):
             raise ValueError("give extractor.model, or main/modifier/relation, not both")
         if self.stride * 2 >= self.max_tokens:
@@ -128,28 +130,6 @@ class ExtractConfig(Model):
     stale_minutes: int = Field(30, ge=1)
 
 
-class TrainConfig(Model):
-    """`jobs/train.py`: annotated notes (brat folders) into a model folder."""
-
-    kind: Literal["bert"] = "bert"
-    model: str
-    train: str
-    dev: str | None = None
-    to: str
-    labels: str = "kiwi"
-    epochs: int = Field(4, ge=1)
-    relation_epochs: int = Field(4, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    relation_learning_rate: float = Field(1e-4, gt=0)
-    batch_size: int = Field(32, ge=1)
-    max_tokens: int = Field(256, ge=16)
-    stride: int = Field(64, ge=0)
-    max_pair_words: int = Field(20, ge=1)
-    max_pair_tokens: int = Field(48, ge=16)
-    seed: int = 42
-    resume: bool = True
-
-
 class EvaluateConfig(ExtractConfig):
     """An extract configuration, of which the extractor is used; tables may be missing."""
 
@@ -165,14 +145,20 @@ def load_config(kind: type[C], path: str | Path | None, overrides: Sequence[str]
     With no path the defaults are used. Raises ConfigError that names the file, the key and,
     for an unknown key, the nearest known one.
     """
-    values = _read(Path(path)) if path is not None else {}
-    for override in overrides:
-        _apply(values, override)
+    values = read_values(path, overrides)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         where = path or "configuration"
         raise ConfigError(f"{where}: " + "; ".join(_explain(kind, error))) from None
+
+
+def read_values(path: str | Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a YAML file and the overrides say, unchecked; no path is an empty file."""
+    values = _read(Path(path)) if path is not None else {}
+    for override in overrides:
+        _apply(values, override)
+    return values
 
 
 def _read(path: Path) -> dict[str, Any]:

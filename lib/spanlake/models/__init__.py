@@ -40,6 +40,10 @@ def load_extractor(config: ExtractorConfig) -> Extractor:
         from spanlake.models.dictionary import Dictionary
 
         return Dictionary(load_labels(config.labels))
+    if config.kind == "tagger":
+        from spanlake.models.tagger.extractor import OnePassTagger
+
+        return OnePassTagger(config)
     from spanlake.models.bert import Bert
 
     return Bert(config)
@@ -49,6 +53,10 @@ def model_fingerprint(config: ExtractorConfig) -> str:
     """Return the extractor's fingerprint without its weights: the driver may have no torch."""
     if config.kind == "dictionary":
         return load_extractor(config).fingerprint
+    if config.kind == "tagger":
+        from spanlake.models.tagger.folder import fingerprint, locate
+
+        return fingerprint(locate(config), config)
     from spanlake.models.loading import fingerprint_of_config
 
     return fingerprint_of_config(config)

@@ -13,8 +13,9 @@ from spanlake.core.bio import words
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.labels import LAYERS, Layer, load_labels
 from spanlake.core.spans import Entity, Relation, Span, check_offsets
-from spanlake.core.units import Extraction, Unit, failed
+from spanlake.core.units import Extraction, Unit
 from spanlake.models.decoding import check_label_map
+from spanlake.models.guard import extract_encodable
 from spanlake.models.loading import checkpoints_fingerprint, locate
 from spanlake.models.stats import Stats
 
@@ -51,17 +52,7 @@ class Bert:
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:
         """Return one extraction a unit, in order, whatever the batches that they were read in."""
-        answers: dict[int, Extraction] = {}
-        readable: list[int] = []
-        for i, unit in enumerate(units):
-            try:
-                unit.target.encode("utf-8")
-                readable.append(i)
-            except UnicodeEncodeError as error:  # a lone surrogate is no character
-                answers[i] = failed(error)
-        read = self._read([units[i].target for i in readable])
-        answers.update(zip(readable, read, strict=True))
-        return [answers[i].check(unit) for i, unit in enumerate(units)]
+        return extract_encodable(units, self._read)
 
     def link(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spanlake.core.errors import OffsetError, TransientError
@@ -41,6 +41,23 @@ def extract_safely(extractor: Extractor, units: Sequence[Unit]) -> list[Extracti
             f" for {len(units)} units; it must return one per unit, in order"
         )
     return [_checked(answer, unit) for answer, unit in zip(answers, units, strict=True)]
+
+
+def extract_encodable(
+    units: Sequence[Unit], read: Callable[[list[str]], list[Extraction]]
+) -> list[Extraction]:
+    """Return ``read``'s answers to the targets; a target that no tokenizer can take has failed."""
+    answers: dict[int, Extraction] = {}
+    readable: list[int] = []
+    for i, unit in enumerate(units):
+        try:
+            unit.target.encode("utf-8")
+            readable.append(i)
+        except UnicodeEncodeError as error:  # a lone surrogate is no character
+            answers[i] = failed(error)
+    found = read([units[i].target for i in readable])
+    answers.update(zip(readable, found, strict=True))
+    return [answers[i].check(unit) for i, unit in enumerate(units)]
 
 
 def _attempt(extractor: Extractor, units: Sequence[Unit]) -> list[Extraction] | None:

@@ -24,9 +24,11 @@ from spanlake.core.labels import LabelSet, labels_digest, load_labels
 log = logging.getLogger(__name__)
 
 EXTRACTOR_VERSION = 1  # raise when the code gives other answers for the same weights and options
+KIND = "bert"
 PARTS = ("main", "modifier", "relation")
 MANIFEST = "spanlake.json"
-READ_FILES = (".json", ".safetensors", ".txt", ".model")  # what transformers may read for an answer
+# what transformers and OpenVINO may read for an answer
+READ_FILES = (".json", ".safetensors", ".txt", ".model", ".xml", ".bin")
 ANSWER_OPTIONS = (
     "label_map",
     "max_tokens",
@@ -108,30 +110,32 @@ def find_folder(name: str) -> Path:
 
 def missing_packages(extra: str = "infer") -> ModelError:
     """Return the error for an installation without the packages of an extra."""
-    return ModelError(f"bert needs torch and transformers: pip install 'spanlake[{extra}]'")
+    return ModelError(f"this model needs torch and transformers: pip install 'spanlake[{extra}]'")
 
 
-def write_manifest(top: Path, labels: LabelSet, more: Mapping[str, Any]) -> None:
+def write_manifest(
+    top: Path, kind: str, labels: LabelSet, more: Mapping[str, Any], files: Mapping[str, str]
+) -> None:
     """Write `spanlake.json`, which makes `top` a model folder: do this last."""
     content = {
-        "kind": "bert",
+        "kind": kind,
         "labels": labels.name,
         "labels_sha256": labels_digest(labels),
         **more,
-        "files": file_digests(_parts_of(top)),
+        "files": dict(files),
     }
     temporary = top / f".{MANIFEST}"
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     temporary.replace(top / MANIFEST)
 
 
-def read_manifest(top: Path) -> dict[str, Any]:
-    """Return `spanlake.json`; raises ModelError when there is none, or it is not ours."""
+def read_manifest(top: Path, kind: str) -> dict[str, Any]:
+    """Return `spanlake.json`; raises ModelError when there is none, or of another kind."""
     path = top / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["kind"] != "bert":
-            raise ModelError(f"{path}: kind is {manifest['kind']!r}, expected 'bert'")
+        if manifest["kind"] != kind:
+            raise ModelError(f"{path}: kind is {manifest['kind']!r}, expected {kind!r}")
         return manifest
     except FileNotFoundError:
         raise ModelError(
@@ -143,19 +147,24 @@ def read_manifest(top: Path) -> dict[str, Any]:
 
 
 def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoints:
-    manifest = read_manifest(top)
-    if manifest.get("labels_sha256") != labels_digest(labels):
-        raise ModelError(
-            f"{top}: trained on label set {manifest.get('labels')!r} as it stood then, which is not"
-            f" {labels.name!r} as it stands now"
-        )
-    folders = _parts_of(top)
+    manifest = read_manifest(top, KIND)
+    check_labels(top, manifest, labels)
+    folders = parts_of(top)
     if not folders:
         raise ModelError(f"{top}: none of {', '.join(PARTS)} is there")
     files = file_digests(folders)
     _check_files(top, manifest.get("files", {}), files)
     _warn_of_other_options(top, manifest, config)
     return Checkpoints(folders, files)
+
+
+def check_labels(top: Path, manifest: Mapping[str, Any], labels: LabelSet) -> None:
+    """Raise ModelError when a model was trained on another label set."""
+    if manifest.get("labels_sha256") != labels_digest(labels):
+        raise ModelError(
+            f"{top}: trained on label set {manifest.get('labels')!r} as it stood then, which is not"
+            f" {labels.name!r} as it stands now"
+        )
 
 
 def _warn_of_other_options(top: Path, manifest: Mapping[str, Any], config: ExtractorConfig) -> None:
@@ -176,17 +185,21 @@ def _check_files(top: Path, expected: Mapping[str, str], found: Mapping[str, str
             raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
 
 
-def _parts_of(top: Path) -> dict[str, Path]:
+def parts_of(top: Path) -> dict[str, Path]:
+    """Return the folders of the models that a `bert` folder holds."""
     return {part: top / part for part in PARTS if (top / part).is_dir()}
 
 
 def file_digests(folders: Mapping[str, Path]) -> dict[str, str]:
-    """Return the SHA-256 of every file that can change an answer, by "part/file name"."""
+    """Return the SHA-256 of every file that can change an answer, by "part/file name".
+
+    The part may be empty.
+    """
     return {
-        f"{part}/{path.name}": _sha256(path)
+        f"{part}/{path.name}".lstrip("/"): _sha256(path)
         for part, folder in folders.items()
         for path in sorted(folder.iterdir())
-        if path.suffix in READ_FILES and not path.name.startswith(".")
+        if path.suffix in READ_FILES and not path.name.startswith(".") and path.name != MANIFEST
     }
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from spanlake.core.errors import ModelError
 from spanlake.models.batching import Tokens, pad, run_batched
 from spanlake.models.loading import missing_packages
-from spanlake.models.pieces import Pieces
+from spanlake.models.pieces import Pieces, pieces_of
 from spanlake.models.stats import Stats
 
 try:
@@ -42,7 +42,7 @@ class Network:
     ) -> None:
         self.device = pick_device(device)
         self.bf16 = gains_from_bf16(self.device) if precision == "auto" else precision == "bf16"
-        self.pieces = Pieces(folder)
+        self.pieces = pieces_of(folder)
         self.model = load_weights(folder, head).to(self.device).eval()
         self.limit = most_pieces(self.model, self.pieces, max_tokens)
         self.by_word = head == "words"
@@ -145,7 +145,7 @@ def _quiet() -> Iterator[None]:
 
 def most_pieces(model: Any, pieces: Pieces, max_tokens: int) -> int:
     """Return how many pieces of text fit a pass of at most `max_tokens`, special tokens aside."""
-    fitting = min(max_tokens, _positions(model), pieces.tokenizer.model_max_length)
+    fitting = min(max_tokens, _positions(model), pieces.longest)
     return fitting - pieces.specials
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from spanlake.core.bio import tag_names
-from spanlake.core.config import TrainConfig
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet, Layer
-from spanlake.models.loading import find_folder, missing_packages
+from spanlake.core.train_config import BertTrainConfig
+from spanlake.models.loading import missing_packages
 from spanlake.models.network import (
     Head,
     gains_from_bf16,
@@ -22,7 +22,7 @@ from spanlake.models.network import (
     most_pieces,
     pick_device,
 )
-from spanlake.models.pieces import Pieces
+from spanlake.models.pieces import Pieces, checkpoint_tokenizer, pieces_of
 from spanlake.training import datasets
 from spanlake.training.datasets import Example, Feature
 
@@ -38,17 +38,22 @@ WARMUP = 0.1  # share of all steps
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a model's checkpoints are written while it trains, and the model in the end."""
+    """The checkpoint to start from, where it is kept while it trains, and where in the end."""
 
+    base: Path
     work: Path
     to: Path
 
 
 def fit_tagger(
-    layer: Layer, examples: Sequence[Example], labels: LabelSet, config: TrainConfig, places: Places
+    layer: Layer,
+    examples: Sequence[Example],
+    labels: LabelSet,
+    config: BertTrainConfig,
+    places: Places,
 ) -> dict[str, Any]:
     """Train and save the token classifier of a layer; return its metrics."""
-    pieces, model = _fresh(config, "words", tag_names(labels.labels_of(layer)))
+    pieces, model = _fresh(config, places.base, "words", tag_names(labels.labels_of(layer)))
     limit = most_pieces(model, pieces, config.max_tokens)
     features, counts = datasets.tag_features(
         examples, pieces, labels, layer, limit=limit, stride=config.stride
@@ -58,10 +63,10 @@ def fit_tagger(
 
 
 def fit_linker(
-    examples: Sequence[Example], labels: LabelSet, config: TrainConfig, places: Places
+    examples: Sequence[Example], labels: LabelSet, config: BertTrainConfig, places: Places
 ) -> dict[str, Any]:
     """Train and save the pair classifier; return its metrics."""
-    pieces, model = _fresh(config, "pairs", datasets.pair_classes(labels))
+    pieces, model = _fresh(config, places.base, "pairs", datasets.pair_classes(labels))
     limit = most_pieces(model, pieces, config.max_pair_tokens)
     features, counts = datasets.pair_features(
         examples, pieces, labels, limit=limit, max_pair_words=config.max_pair_words
@@ -74,14 +79,15 @@ def fit_linker(
     return {**counts, **_fit(model, pieces, features, arguments, places)}
 
 
-def _fresh(config: TrainConfig, head: Head, classes: Sequence[str]) -> tuple[Pieces, Any]:
-    base = find_folder(config.model)
+def _fresh(
+    config: BertTrainConfig, base: Path, head: Head, classes: Sequence[str]
+) -> tuple[Pieces, Any]:
     transformers.set_seed(config.seed)  # the fresh head is drawn at loading
-    return Pieces(base), load_weights(base, head, classes)
+    return pieces_of(base), load_weights(base, head, classes)
 
 
 def _arguments(
-    config: TrainConfig, work: Path, epochs: int, learning_rate: float
+    config: BertTrainConfig, work: Path, epochs: int, learning_rate: float
 ) -> transformers.TrainingArguments:
     device = pick_device("auto")
     return transformers.TrainingArguments(
@@ -121,12 +127,11 @@ def _fit(
         args=arguments,
         data_collator=partial(datasets.collate, filler=pieces.pad),
         train_dataset=features,
-        processing_class=pieces.tokenizer,
     )
     trainer.train(resume_from_checkpoint=_last_checkpoint(places.work))
     shutil.rmtree(places.to, ignore_errors=True)
     model.save_pretrained(places.to)
-    pieces.tokenizer.save_pretrained(places.to)
+    checkpoint_tokenizer(places.base).save_pretrained(places.to)
     losses = [round(entry["loss"], 5) for entry in trainer.state.log_history if "loss" in entry]
     return {
         "examples": len(features),

@@ -1,0 +1,78 @@
+"""Recipes of `jobs/train.py`: annotated notes (brat folders) into a model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from spanlake.core.config import Model, load_config, read_values
+from spanlake.core.errors import ConfigError
+
+
+class TrainConfig(Model):
+    """What every recipe says. `train` may be several folders; `dev` is scored and never learnt."""
+
+    model: str
+    train: str | tuple[str, ...]
+    dev: str | None = None
+    to: str
+    labels: str = "kiwi"
+    max_tokens: int = Field(256, ge=16)
+    stride: int = Field(64, ge=0)
+    max_pair_words: int = Field(20, ge=1)
+    seed: int = 42
+    resume: bool = True
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of `train`."""
+        named = (self.train,) if isinstance(self.train, str) else self.train
+        return tuple(Path(name) for name in named)
+
+
+class BertTrainConfig(TrainConfig):
+    """Three models over one checkpoint: main, modifier and pair classifier."""
+
+    kind: Literal["bert"] = "bert"
+    epochs: int = Field(4, ge=1)
+    relation_epochs: int = Field(4, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    relation_learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
+    max_pair_tokens: int = Field(48, ge=16)
+
+
+class TaggerTrainConfig(TrainConfig):
+    """One model for all. Rates are those of the backbone's last layer and of the fresh heads.
+
+    `layer_decay` multiplies the rate from each layer to the one below it; `weight_average` is the
+    decay of the moving average that is saved; `batch_tokens` counts padding.
+    """
+
+    kind: Literal["tagger"] = "tagger"
+    epochs: int = Field(12, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    head_learning_rate: float = Field(1e-3, gt=0)
+    layer_decay: float = Field(0.9, gt=0, le=1)
+    weight_average: float = Field(0.99, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    mixed_layers: int = Field(1, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    batch_tokens: int = Field(768, ge=16)
+
+
+KINDS: dict[str, type[TrainConfig]] = {"bert": BertTrainConfig, "tagger": TaggerTrainConfig}
+
+
+def load_train_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Load a recipe of the kind that it names (bert when it names none).
+
+    Raises ConfigError as `load_config` does, and for an unknown kind.
+    """
+    kind = read_values(path, overrides).get("kind", "bert")
+    if kind not in KINDS:
+        raise ConfigError(f"{path}: kind is {kind!r}; known: {', '.join(KINDS)}")
+    return load_config(KINDS[kind], path, overrides)

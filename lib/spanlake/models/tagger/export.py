@@ -1,0 +1,32 @@
+"""From a trained torch module to the graphs that OpenVINO runs, weights stored as float16."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from spanlake.models.tagger.engines import ENCODER, LINKER, import_openvino
+
+if TYPE_CHECKING:
+    from spanlake.models.tagger.module import OnePass
+
+
+def export(module: OnePass, top: Path) -> None:
+    """Write the encoder's and the linker's graph into `top`."""
+    module = module.to("cpu").eval()
+    ids = torch.ones((2, 7), dtype=torch.int64)
+    _write(module, (ids, ids), top / ENCODER)
+    if module.linker is not None:
+        hidden = module.backbone.config.hidden_size
+        spans = torch.zeros((3, 2 * hidden))
+        features = torch.zeros((3, module.shape.pair_features))
+        _write(module.linker, (spans, spans, features), top / LINKER)
+
+
+def _write(module: Any, example: tuple[Any, ...], path: Path) -> None:
+    openvino = import_openvino()
+    with torch.inference_mode():
+        graph = openvino.convert_model(module, example_input=example)
+    openvino.save_model(graph, path, compress_to_fp16=True)

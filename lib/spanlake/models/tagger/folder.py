@@ -1,0 +1,126 @@
+"""The folder of a one-pass tagger: what is in it, its fingerprint, and how it is written.
+
+::
+
+    spanlake.json                 kind, label set, shape, limits, sha256 of every file, recipe
+    tokenizer.json                the Rust tokenizer
+    encoder.xml .bin  linker...   the graphs that OpenVINO runs (weights as float16)
+    config.json model.safetensors the backbone's configuration and all weights, for torch
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.errors import ModelError
+from spanlake.core.labels import LabelSet, labels_digest, load_labels
+from spanlake.models.loading import (
+    MANIFEST,
+    check_labels,
+    file_digests,
+    find_folder,
+    read_manifest,
+    write_manifest,
+)
+from spanlake.models.pieces import Pieces
+
+if TYPE_CHECKING:
+    from spanlake.models.tagger.module import OnePass
+
+EXTRACTOR_VERSION = 1  # raise when the code gives other answers for the same weights and options
+KIND = "tagger"
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+ANSWER_OPTIONS = ("max_tokens", "stride", "max_pair_words", "pair_threshold", "precision")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A model folder whose files are what its manifest says."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    def pieces(self) -> Pieces:
+        """Return the tokenizer."""
+        try:
+            from tokenizers import Tokenizer
+        except ImportError:
+            raise ModelError("the tagger needs tokenizers: pip install 'spanlake[cpu]'") from None
+        backend = Tokenizer.from_file(str(self.path / TOKENIZER))
+        return Pieces(backend, pad=self.manifest["pad"], longest=self.manifest["longest"])
+
+
+def locate(config: ExtractorConfig) -> Folder:
+    """Return the folder that `config` names, the bundled `small` when it names none.
+
+    Raises ModelError when it is missing, of another kind or label set, or a file has changed.
+    """
+    top = find_folder(config.model) if config.model else bundled()
+    manifest = read_manifest(top, KIND)
+    check_labels(top, manifest, load_labels(config.labels))
+    there = file_digests({"": top})
+    for name, digest in manifest["files"].items():
+        if there.get(name, digest) != digest:
+            raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
+    return Folder(top, manifest)
+
+
+def bundled() -> Path:
+    """Return the folder of the default model, which comes with the package."""
+    return Path(str(resources.files("spanlake"))) / "weights" / "small"
+
+
+def fingerprint(folder: Folder, config: ExtractorConfig) -> str:
+    """Return the hash of all that can change an answer; device, engine and batch size cannot."""
+    parts = {
+        "extractor": f"{KIND} {EXTRACTOR_VERSION}",
+        "labels": labels_digest(load_labels(config.labels)),
+        "options": config.model_dump(include=set(ANSWER_OPTIONS)),
+        "files": folder.manifest["files"],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def save(
+    module: OnePass, tokenizer: Any, labels: LabelSet, top: Path, more: Mapping[str, Any]
+) -> None:
+    """Write a trained module and its exported graphs as a model folder; the manifest comes last."""
+    from safetensors.torch import save_file
+
+    from spanlake.models.tagger.export import export
+
+    top.mkdir(parents=True, exist_ok=True)
+    (top / MANIFEST).unlink(missing_ok=True)
+    module.backbone.config.save_pretrained(top)
+    tokenizer.backend_tokenizer.save(str(top / TOKENIZER))
+    save_file(module.state_dict(), top / WEIGHTS)
+    export(module, top)
+    details = {
+        "shape": module.shape.as_dict(),
+        "pad": tokenizer.pad_token_id or 0,
+        **more,
+    }
+    write_manifest(top, KIND, labels, details, file_digests({"": top}))
+
+
+def load_module(top: Path) -> OnePass:
+    """Return the torch module of a model folder, in float32 and not yet in evaluation mode."""
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModel
+
+    from spanlake.models.tagger.module import OnePass, Shape
+
+    if not (top / WEIGHTS).is_file():
+        raise ModelError(f"{top}: no {WEIGHTS}: only the exported graphs are here, for engine cpu")
+    shape = dict(read_manifest(top, KIND)["shape"])
+    backbone = AutoModel.from_config(AutoConfig.from_pretrained(top, local_files_only=True))
+    module = OnePass(backbone, Shape(**{**shape, "tags": tuple(shape["tags"])}))
+    module.load_state_dict(load_file(top / WEIGHTS))
+    return module

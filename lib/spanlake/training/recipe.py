@@ -1,0 +1,76 @@
+"""What decides the outcome of a training, and how one that was broken off is taken up.
+
+All that changes the outcome is the recipe. A training started again with the same recipe goes on
+from its last epoch; another recipe starts over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from spanlake.core.corpora import GoldNote
+from spanlake.core.errors import ModelError
+from spanlake.core.labels import LabelSet, labels_digest
+from spanlake.core.train_config import TrainConfig
+from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
+
+METRICS = "metrics.json"
+WORK = ".training"  # checkpoints and what is finished; gone when training ends
+NOT_RECIPE = {"to", "train", "dev", "resume"}  # where things are, not what comes out
+
+log = logging.getLogger(__name__)
+
+
+def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) -> dict[str, Any]:
+    """Return the recipe: options, digests of the notes and of the base model, package versions."""
+    return {
+        **config.model_dump(exclude=NOT_RECIPE),
+        "model_files": file_digests({"base": find_folder(config.model)}),
+        "labels_sha256": labels_digest(labels),
+        "notes_sha256": _notes_digest(notes),
+        "packages": {name: version(name) for name in ("torch", "transformers")},
+    }
+
+
+def _notes_digest(notes: Sequence[GoldNote]) -> str:
+    digest = hashlib.sha256()
+    for gold in notes:
+        digest.update(repr((gold.note.note_id, gold.note.note_text, gold.annotation)).encode())
+    return digest.hexdigest()
+
+
+def is_finished(top: Path, kind: str, recipe: dict[str, Any]) -> bool:
+    """Tell whether `top` is a model folder that this recipe made."""
+    try:
+        return read_manifest(top, kind)["training"]["recipe"] == recipe
+    except (ModelError, KeyError):
+        return False
+
+
+def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: bool) -> None:
+    """Make room for a training: what another recipe left is removed, what this one left is kept.
+
+    `parts` are the folders inside `top` that a training writes.
+    """
+    written = top / WORK / "recipe.json"
+    if written.is_file() and resume and json.loads(written.read_text("utf-8")) == recipe:
+        log.info("%s: taking up the training that was broken off", top)
+        return
+    shutil.rmtree(top / WORK, ignore_errors=True)
+    (top / MANIFEST).unlink(missing_ok=True)  # a half-trained folder is no model
+    for part in parts:
+        shutil.rmtree(top / part, ignore_errors=True)
+    (top / WORK).mkdir(parents=True)
+    write_json(written, recipe)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a small JSON file for people to read."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
