@@ -12,18 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.corpora import GoldNote, read_brat
 from spanlake.core.errors import ModelError
 from spanlake.core.labels import load_labels
 from spanlake.core.train_config import TaggerTrainConfig, TrainConfig, load_train_config
 from spanlake.spark.arguments import parser, run_job
+from spanlake.training.datasets import read_gold
 
 
 def job(arguments: argparse.Namespace) -> int:
     config = load_train_config(arguments.config, arguments.overrides)
-    notes = [note for folder in config.folders for note in _read(folder, config)]
-    dev = _read(Path(config.dev), config) if config.dev else []
-    metrics = _trainer(config)(notes, dev, config)
+    trainer, labels = _trainer(config), load_labels(config.labels)
+    dev = read_gold([Path(config.dev)], labels) if config.dev else []
+    metrics = trainer(read_gold(config.folders, labels), dev, config)
     print(json.dumps(metrics, indent=2))
     print(f"model: {config.to}")
     return 0
@@ -42,13 +42,6 @@ def _trainer(config: TrainConfig) -> Any:
         raise ModelError(
             f"training needs {error.name}: pip install 'spanlake[train]' (or make setup)"
         ) from None
-
-
-def _read(folder: Path, config: TrainConfig) -> list[GoldNote]:
-    notes, report = read_brat(folder, load_labels(config.labels))
-    for problem in report.problems:
-        sys.stderr.write(f"{problem}\n")
-    return notes
 
 
 def main(argv: list[str] | None = None) -> int:

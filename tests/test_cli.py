@@ -61,7 +61,7 @@ def test_gold_scored_against_itself_is_perfect(samples, tmp_path):
     assert main(call) == 0
     scores = json.loads(out.read_text(encoding="utf-8"))
     for layer in ("entities", "modifiers"):
-        assert set(scores[layer]) == {"strict", "relaxed", "relaxed_many", "labels"}
+        assert set(scores[layer]) == {"strict", "relaxed", "relaxed_many", "labels", "lengths"}
         assert set(scores[layer]["strict"]) == SIX
         assert scores[layer]["strict"]["f1"] == 1.0
     assert scores["relations"]["strict"]["f1"] == 1.0

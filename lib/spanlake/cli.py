@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, help="write the scores to this file")
     _add_config(evaluate)
     evaluate.set_defaults(run=_evaluate)
+    compare = commands.add_parser("compare", help="what one run gains over another, by note")
+    compare.add_argument("ours", type=Path, help="notes.json of jobs/crossvalidate.py")
+    compare.add_argument("theirs", type=Path, help="the same of the run to compare with")
+    compare.set_defaults(run=_compare)
     return parser
 
 
@@ -67,6 +71,15 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     deliver(_evaluation(arguments), arguments.json)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from spanlake.report.bootstrap import differences, lines, read_notes  # numpy
+
+    found = differences(read_notes(arguments.ours), read_notes(arguments.theirs))
+    sys.stdout.write("points gained, 95 % interval over notes, * where 0 is outside\n")
+    sys.stdout.write(lines(found, signed=True) + "\n")
     return 0
 
 

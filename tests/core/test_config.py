@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from spanlake.core.config import ExtractConfig, IngestConfig, TrainConfig, load_config
+from spanlake.core.config import ExtractConfig, IngestConfig, load_config
 from spanlake.core.errors import ConfigError
+from spanlake.core.train_config import BertTrainConfig, TaggerTrainConfig, load_train_config
 
 
 @pytest.fixture
@@ -51,7 +52,21 @@ def test_wrong_configurations_say_what_is_wrong(conf, text, message):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"no_such\.yml"):
-        load_config(TrainConfig, tmp_path / "no_such.yml")
+        load_train_config(tmp_path / "no_such.yml")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("", BertTrainConfig), ("kind: tagger\n", TaggerTrainConfig)]
+)
+def test_a_recipe_is_of_the_kind_that_it_names(conf, kind, expected):
+    recipe = load_train_config(conf(kind + "model: m\ntrain: [a, b]\nto: t"))
+    assert type(recipe) is expected
+    assert [path.name for path in recipe.folders] == ["a", "b"]
+
+
+def test_an_unknown_kind_of_recipe_is_refused_with_the_known_ones(conf):
+    with pytest.raises(ConfigError, match="known: bert, tagger"):
+        load_train_config(conf("kind: crf\nmodel: m\ntrain: t\nto: t"))
 
 
 def test_the_column_map_knows_the_columns_of_notes(conf):

@@ -9,7 +9,7 @@ from spanlake.core.counts import Counts, EntityCounts, ManyCounts
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.scoring import score_linked, score_note, score_notes
-from spanlake.core.spans import Annotation, Entity, Relation, Span
+from spanlake.core.spans import Annotation, Entity, Relation, Span, entity_at
 
 LABELS = LabelSet(
     name="tiny",
@@ -220,3 +220,19 @@ def test_linked_entities_may_lack_gold_ones_but_hold_no_others():
     assert score_linked([(gold, note(entity(10, 14)))]) == Counts(0, 0, 1)
     with pytest.raises(DataError, match="1 of the linked entities"):
         score_linked([(gold, note(entity(10, 14), entity(0, 4, "negation")))])
+
+
+def test_entities_are_counted_by_their_number_of_words() -> None:
+    text = "acute left pleural effusion, cough and chest pain"
+    parts = ("acute left pleural effusion", "cough", "chest pain")
+    gold = Annotation(
+        tuple(entity_at(text, text.index(p), text.index(p) + len(p), "problem") for p in parts)
+    )
+    short = entity_at(text, 6, 27, "problem")
+    found = score_note(gold, Annotation((short, *gold.entities[1:])), load_labels("kiwi"))
+    assert found.entities.lengths == {
+        "1": Counts(tp=1),
+        "2": Counts(tp=1),
+        "3+": Counts(fp=1, fn=1),
+    }
+    assert (found + found).entities.lengths["3+"] == Counts(fp=2, fn=2)

@@ -49,12 +49,14 @@ def test_json_has_the_documented_shape(scores):
                 "problem": {"strict": missed, "relaxed": half},
                 "drug": {"strict": empty, "relaxed": empty},
             },
+            "lengths": {"1": missed, "2": empty, "3+": empty},
         },
         "modifiers": {
             "strict": right,
             "relaxed": right,
             "relaxed_many": right,
             "labels": {"negation": {"strict": right, "relaxed": right}},
+            "lengths": {"1": right, "2": empty, "3+": empty},
         },
         "relations": {"gold_entities": None, "strict": wrong, "relaxed": right},
     }
@@ -120,10 +122,16 @@ def test_the_table_prints_ratios_counts_and_dashes(scores):
         "  micro          0.000  0.000  0.000       0.667        2\n"
         "  problem        0.000  0.000  0.000       0.667        2\n"
         "  drug               -      -      -           -        0\n"
+        "  1 word         0.000  0.000  0.000                    2\n"
+        "  2 words            -      -      -                    0\n"
+        "  3+ words           -      -      -                    0\n"
         "\n"
         "modifiers            P      R     F1  relaxed F1  support\n"
         "  micro          1.000  1.000  1.000       1.000        1\n"
         "  negation       1.000  1.000  1.000       1.000        1\n"
+        "  1 word         1.000  1.000  1.000                    1\n"
+        "  2 words            -      -      -                    0\n"
+        "  3+ words           -      -      -                    0\n"
         "\n"
         "relations            P      R     F1              support\n"
         "  gold entities      -      -      -                    -\n"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from gold_notes import NOTES, gold_note
 from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import ConfigError, DataError
-from spanlake.core.spans import Annotation, Relation, entity_at
+from spanlake.core.spans import Relation
 from spanlake.core.train_config import BertTrainConfig
-from spanlake.core.units import Note, Unit
+from spanlake.core.units import Unit
 
 pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
@@ -18,40 +18,6 @@ pytest.importorskip("accelerate", reason="needs the train extra")
 from spanlake.models.bert import Bert  # noqa: E402
 from spanlake.training import datasets  # noqa: E402
 from spanlake.training.bert import train_bert  # noqa: E402
-
-
-def _note(name: str, text: str, *parts: tuple[str, str], relations=()) -> GoldNote:
-    """Make a gold note of the first places where `parts` stand in the text."""
-    entities = tuple(
-        entity_at(text, text.index(part), text.index(part) + len(part), label)
-        for part, label in parts
-    )
-    linked = tuple(Relation(head, tail, "hasAttr") for head, tail in relations)
-    return GoldNote(Note(name, text), Annotation(entities, linked))
-
-
-NOTES = [
-    _note(
-        "a",
-        "Patient denies chest pain. Metformin 500 mg twice daily.",
-        ("denies", "negation"),
-        ("chest pain", "problem"),
-        ("Metformin", "drug"),
-        ("500 mg", "strength"),
-        ("twice daily", "frequency"),
-        relations=[(1, 0), (2, 3), (2, 4)],
-    ),
-    _note(
-        "b",
-        "Mild left pleural effusion seen on chest x-ray.",
-        ("Mild left pleural effusion", "problem"),
-        ("Mild", "severity"),
-        ("left", "bodyloc"),
-        ("chest x-ray", "test"),
-        relations=[(0, 1), (0, 2)],
-    ),
-    _note("c", ""),
-]
 
 
 def _config(base: Path, to: Path, **options) -> BertTrainConfig:
@@ -166,7 +132,7 @@ def test_another_recipe_starts_over(tiny_base: Path, tmp_path: Path, trained) ->
 
 
 def test_entities_and_relations_that_a_sentence_boundary_cuts_are_counted() -> None:
-    note = _note(
+    note = gold_note(
         "d",
         "Chest pain. Denies fever. Cough",
         ("Chest pain", "problem"),
@@ -194,7 +160,7 @@ def test_a_word_in_two_windows_is_learnt_in_one(tiny_base: Path) -> None:
 
     text = "denies chest pain or fever " * 8
     labels, pieces = load_labels("kiwi"), pieces_of(tiny_base)
-    [note] = [_note("e", text, ("chest pain", "problem"))]
+    [note] = [gold_note("e", text, ("chest pain", "problem"))]
     example = datasets.Example(text, note.annotation)
     features, _ = datasets.tag_features([example], pieces, labels, "main", limit=20, stride=6)
     assert len(features) > 2

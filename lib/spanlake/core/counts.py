@@ -7,9 +7,11 @@ when neither is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spanlake.core.errors import DataError
+
+LENGTHS = ("1", "2", "3+")  # words in an entity
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +121,21 @@ class EntityCounts:
 
 @dataclass(frozen=True, slots=True)
 class LayerScores:
-    """Counts of every label of a layer, those that never occur included."""
+    """Counts of every label of a layer, those that never occur included.
+
+    `lengths` holds the strict counts of all labels by the entity's number of words.
+    """
 
     labels: Mapping[str, EntityCounts]
+    lengths: Mapping[str, Counts] = field(default_factory=lambda: dict.fromkeys(LENGTHS, Counts()))
 
     def __add__(self, other: LayerScores) -> LayerScores:
         if self.labels.keys() != other.labels.keys():
             raise DataError("scores of different label sets cannot be added")
-        return LayerScores({name: one + other.labels[name] for name, one in self.labels.items()})
+        return LayerScores(
+            {name: one + other.labels[name] for name, one in self.labels.items()},
+            {name: one + other.lengths[name] for name, one in self.lengths.items()},
+        )
 
     @property
     def micro(self) -> EntityCounts:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Set
 
-from spanlake.core.counts import Counts, EntityCounts, LayerScores, ManyCounts, Scores
+from spanlake.core.bio import WORD
+from spanlake.core.counts import LENGTHS, Counts, EntityCounts, LayerScores, ManyCounts, Scores
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LAYERS, LabelSet, Layer
 from spanlake.core.matching import matching_size, overlapping_pairs
@@ -44,7 +45,10 @@ def score_note(gold: Annotation, predicted: Annotation, labels: LabelSet) -> Sco
 
     def layer_scores(layer: Layer) -> LayerScores:
         names = labels.labels_of(layer)
-        return LayerScores({n: _score_label(gold_spans[n], predicted_spans[n]) for n in names})
+        return LayerScores(
+            {n: _score_label(gold_spans[n], predicted_spans[n]) for n in names},
+            _score_lengths(gold.entities, predicted.entities, names),
+        )
 
     gold_relations, predicted_relations = _relation_keys(gold), _relation_keys(predicted)
     return Scores(
@@ -83,6 +87,22 @@ def _score_label(gold: set[Span], predicted: set[Span]) -> EntityCounts:
             len(matched_predicted), len(matched_gold), len(predicted), len(gold)
         ),
     )
+
+
+def _score_lengths(
+    gold: Iterable[Entity], predicted: Iterable[Entity], names: Collection[str]
+) -> dict[str, Counts]:
+    ours, theirs = _keys_by_length(gold, names), _keys_by_length(predicted, names)
+    return {length: _counts_strict(ours[length], theirs[length]) for length in LENGTHS}
+
+
+def _keys_by_length(entities: Iterable[Entity], names: Collection[str]) -> dict[str, set[object]]:
+    keys: dict[str, set[object]] = {length: set() for length in LENGTHS}
+    for entity in entities:
+        if entity.label in names:
+            words = len(WORD.findall(entity.text))
+            keys[LENGTHS[max(1, min(words, len(LENGTHS))) - 1]].add((entity.span, entity.label))
+    return keys
 
 
 def _counts_relaxed_relations(gold: set[RelationKey], predicted: set[RelationKey]) -> Counts:

@@ -62,6 +62,7 @@ def _layer_json(layer: LayerScores) -> dict[str, object]:
             label: {"strict": _six(one.strict), "relaxed": _six(one.relaxed)}
             for label, one in layer.labels.items()
         },
+        "lengths": {length: _six(counts) for length, counts in layer.lengths.items()},
     }
 
 
@@ -81,7 +82,11 @@ def _flat(scores: Scores) -> Iterator[tuple[str, str | None, str, Counts | ManyC
 def _layer_lines(title: str, layer: LayerScores, width: int) -> list[str]:
     head = _line(title, width, "P", "R", "F1", "relaxed F1", "support")
     named = [("micro", layer.micro), *layer.labels.items()]
-    return [head, *(_entity_line(f"  {name}", one, width) for name, one in named), ""]
+    lengths = [
+        _line(f"  {length} word{'s' * (length != '1')}", width, *_ratios(one), "", str(one.support))
+        for length, one in layer.lengths.items()
+    ]
+    return [head, *(_entity_line(f"  {name}", one, width) for name, one in named), *lengths, ""]
 
 
 def _entity_line(name: str, one: EntityCounts, width: int) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spanlake.core.bio import encode, tag_names, words
-from spanlake.core.corpora import GoldNote
+from spanlake.core.corpora import GoldNote, read_brat
 from spanlake.core.labels import LabelSet, Layer
 from spanlake.core.sentences import split
 from spanlake.core.spans import Annotation, Relation, Span
@@ -25,6 +27,8 @@ Feature = dict[str, Any]  # input_ids, and labels: one a piece for a tagger, one
 NO_LABEL = -100  # what torch's cross entropy leaves out
 NO_RELATION = "none"
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -32,6 +36,17 @@ class Example:
 
     text: str
     gold: Annotation
+
+
+def read_gold(folders: Iterable[Path], labels: LabelSet) -> list[GoldNote]:
+    """Read brat folders; what a reader has to leave out is logged with file and line."""
+    notes: list[GoldNote] = []
+    for folder in folders:
+        found, report = read_brat(folder, labels)
+        notes += found
+        for problem in report.problems:
+            log.warning("%s", problem)
+    return notes
 
 
 def examples_of(notes: Iterable[GoldNote]) -> tuple[list[Example], Counter[str]]:

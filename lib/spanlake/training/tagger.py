@@ -67,12 +67,13 @@ def train_tagger(
         _fit(notes, labels, config, recipe)
         shutil.rmtree(top / WORK)
     metrics = dict(read_manifest(top, KIND)["training"])
-    metrics["dev"] = strict_scores(dev, OnePassTagger(_extractor_config(config))) if dev else None
+    metrics["dev"] = strict_scores(dev, OnePassTagger(extractor_config(config))) if dev else None
     write_json(top / METRICS, metrics)
     return metrics
 
 
-def _extractor_config(config: TaggerTrainConfig) -> ExtractorConfig:
+def extractor_config(config: TaggerTrainConfig) -> ExtractorConfig:
+    """Return how the model that `config` trains is read with."""
     shared = config.model_dump(include={"labels", "max_tokens", "stride", "max_pair_words"})
     return ExtractorConfig.model_validate({"kind": KIND, "model": config.to, **shared})
 
