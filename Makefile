@@ -17,7 +17,7 @@ $(BIN)/python:
 # Stamps: an environment is set up again only when setup.py has changed.
 $(VENV)/light: setup.py lib/spanlake/spark/local.py | $(BIN)/python
 	@command -v java >/dev/null || { echo "Java 17 is needed (Spark runs on it)"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark,cpu]'
 	$(BIN)/python -m spanlake.spark.local
 	touch $@
 

@@ -14,13 +14,15 @@ VERSION = next(
 # delta-spark's helper builds the jar's version from its own, so wheel and jar move together;
 # the 4.4.1 jars are not in every Maven repository yet.
 SPARK = ["pyspark[sql]>=4.0.1,<=4.2.0", "delta-spark>=4.4.0,<4.4.1"]
+# The default model on a CPU: no torch. OpenVINO's telemetry package is never imported by us.
+CPU = ["openvino>=2025.3,<2027", "tokenizers>=0.23.1,<0.24"]
 INFER = [
     "torch>=2.6,<2.16",
     "transformers>=5.16.1,<6",
     "tokenizers>=0.23.1,<0.24",
     "safetensors>=0.8",
 ]
-TRAIN = [*INFER, "accelerate>=1.10,<2"]
+TRAIN = [*INFER, *CPU, "accelerate>=1.10,<2"]
 NOTEBOOK = ["ipykernel>=6", "nbclient>=0.10", "matplotlib>=3.8"]
 DEV = [
     "build>=1.2",
@@ -44,7 +46,7 @@ setup(
     python_requires=">=3.11,<3.14",
     package_dir={"": "lib"},
     packages=find_packages("lib"),
-    package_data={"spanlake": ["labels/*.yml", "lexicon/*.yml", "samples/notes/*", "py.typed"]},
+    package_data={"spanlake": ["labels/*.yml", "lexicon/*.yml", "samples/notes/*", "weights/*/*", "py.typed"]},
     # No pyspark, delta-spark or torch here: on Databricks the cluster brings its own.
     install_requires=[
         "numpy>=1.26,<3",
@@ -55,6 +57,7 @@ setup(
     ],
     extras_require={
         "spark": SPARK,
+        "cpu": CPU,
         "infer": INFER,
         "train": TRAIN,
         "notebook": NOTEBOOK,

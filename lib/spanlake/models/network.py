@@ -16,6 +16,7 @@ import numpy as np
 
 from spanlake.core.errors import ModelError
 from spanlake.models.batching import Tokens, pad, run_batched
+from spanlake.models.devices import gains_from_bf16, own_device
 from spanlake.models.loading import missing_packages
 from spanlake.models.pieces import Pieces, pieces_of
 from spanlake.models.stats import Stats
@@ -40,7 +41,7 @@ class Network:
     def __init__(
         self, folder: Path, head: Head, *, max_tokens: int, device: str, precision: str
     ) -> None:
-        self.device = pick_device(device)
+        self.device = own_device(device)
         self.bf16 = gains_from_bf16(self.device) if precision == "auto" else precision == "bf16"
         self.pieces = pieces_of(folder)
         self.model = load_weights(folder, head).to(self.device).eval()
@@ -64,7 +65,10 @@ class Network:
     @torch.inference_mode()
     def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
         ids, mask = pad(batch, self.pieces.pad)
-        with _cpu_memory_errors(), torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+        with (
+            _cpu_memory_errors(),
+            torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16),
+        ):
             logits = self.model(
                 input_ids=torch.from_numpy(ids).to(self.device),
                 attention_mask=torch.from_numpy(mask).to(self.device),
@@ -156,21 +160,3 @@ def _positions(model: Any) -> int:
         if name.endswith("position_embeddings") and filler is not None:
             return positions - filler - 1  # RoBERTa and its kin count positions from there
     return positions
-
-
-def pick_device(device: str) -> str:
-    """Return ``cuda`` or ``cpu`` for a configured device; raises ModelError when it is missing."""
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
-        raise ModelError("device is cuda, but torch sees no CUDA device")
-    return ("cuda" if there else "cpu") if device == "auto" else device
-
-
-def gains_from_bf16(device: str) -> bool:
-    """Tell whether bfloat16 is faster here: on CUDA of its generation, and on AMX processors."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False

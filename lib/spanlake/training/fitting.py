@@ -14,13 +14,12 @@ from spanlake.core.bio import tag_names
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet, Layer
 from spanlake.core.train_config import BertTrainConfig
+from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import missing_packages
 from spanlake.models.network import (
     Head,
-    gains_from_bf16,
     load_weights,
     most_pieces,
-    pick_device,
 )
 from spanlake.models.pieces import Pieces, checkpoint_tokenizer, pieces_of
 from spanlake.training import datasets

@@ -21,8 +21,9 @@ from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LAYERS, LabelSet, load_labels
 from spanlake.core.train_config import TaggerTrainConfig
+from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import find_folder, missing_packages, read_manifest
-from spanlake.models.network import gains_from_bf16, most_pieces, pick_device
+from spanlake.models.network import most_pieces
 from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import KIND, save

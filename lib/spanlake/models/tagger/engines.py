@@ -70,11 +70,11 @@ class Torch:
     def __init__(self, folder: Path, *, device: str, precision: str) -> None:
         import torch
 
-        from spanlake.models.network import gains_from_bf16, pick_device
+        from spanlake.models.devices import gains_from_bf16, own_device
         from spanlake.models.tagger.folder import load_module
 
         self._torch = torch
-        self._where = pick_device(device)
+        self._where = own_device(device)
         self._bf16 = gains_from_bf16(self._where) if precision == "auto" else precision == "bf16"
         self._module = load_module(folder).to(self._where).eval()
         self.device = f"{self._where} torch {'bf16' if self._bf16 else 'fp32'}"
@@ -92,6 +92,6 @@ class Torch:
         tensors = [torch.from_numpy(array).to(self._where) for array in arrays]
         with (
             torch.inference_mode(),
-            torch.autocast(self._where, torch.bfloat16, enabled=self._bf16),
+            torch.autocast(self._where.split(":")[0], torch.bfloat16, enabled=self._bf16),
         ):
             return module(*tensors)
