@@ -16,10 +16,10 @@ from spanlake.core.units import Note
 from spanlake.models.annotate import annotate, pipeline_fingerprint
 from spanlake.models.dictionary import Dictionary
 from spanlake.spark import extract as extract_module
+from spanlake.spark.claims import HEADER, Plan
 from spanlake.spark.derive import derive_slice
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest
-from spanlake.spark.plan import HEADER, Plan
 from spanlake.spark.tables import Tables
 
 NOTES = {

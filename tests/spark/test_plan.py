@@ -13,7 +13,7 @@ from notes_source import jsonl_source
 from spanlake.core.config import TablesConfig
 from spanlake.core.errors import DataError, PlanError
 from spanlake.core.units import Extraction, Unit
-from spanlake.spark import infer, plan
+from spanlake.spark import claims, infer, plan
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest
 from spanlake.spark.runs import Run
@@ -57,7 +57,7 @@ def test_of_two_plans_at_once_one_is_refused(ready, config, pipeline):
         # The second run measured the same notes before the first one's claim was there.
         theirs = replace(mine, run_id=second.run_id)
         with pytest.raises(PlanError, match=f"belongs to run {first.run_id}"):
-            plan._claim(ready, theirs)
+            claims.claim(ready, theirs)
     work = work_of(ready, mine)
     assert work.count() == work.select("unit_sha256").distinct().count() == 3
 
@@ -66,7 +66,7 @@ def test_a_plan_of_a_living_run_is_not_taken(ready, config, pipeline):
     with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
         mine = plan.make_plan(ready, first, config(), "m", pipeline)
         with pytest.raises(PlanError, match="is being worked on by run"):
-            plan.take_over(ready, mine, second, config())
+            claims.take_over(ready, mine, second, config())
 
 
 def _set_run(tables, run, sql):
@@ -85,14 +85,14 @@ def test_a_plan_of_a_dead_run_is_taken_over(ready, config, death, pipeline):
     with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
         mine = plan.make_plan(ready, first, config(), "m", pipeline)
         _set_run(ready, first, death)
-        plan.take_over(ready, mine, second, config())
-        assert plan.unfinished(ready, pipeline).run_id == second.run_id
+        claims.take_over(ready, mine, second, config())
+        assert claims.unfinished(ready, pipeline).run_id == second.run_id
 
 
 def test_a_run_elsewhere_lives_while_its_heart_beats(ready, config, pipeline):
     with Run(ready, "extract", config()) as first:
         _set_run(ready, first, f"host = 'elsewhere', pid = {os.getpid()}")
-        assert plan._alive(ready, first.run_id, stale_minutes=10)
+        assert claims._alive(ready, first.run_id, stale_minutes=10)
 
 
 def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
@@ -105,8 +105,23 @@ def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
     assert work_of(ready, mine).count() == 0
     monkeypatch.setattr(plan, "write_work", write)
     with Run(ready, "extract", config()) as second:
-        plan.take_over(ready, mine, second, config())
-    assert work_of(ready, mine).count() == 3
+        plan.write_work(ready, claims.take_over(ready, mine, second, config()))
+        assert work_of(ready, mine).count() == 3
+        plan.write_work(ready, mine)
+    assert work_of(ready, mine).count() == 3, "written twice is written once"
+
+
+def test_a_plan_that_is_abandoned_leaves_nothing_and_can_be_made_anew(fresh, source, config):
+    ingest(fresh, source(NOTES))
+    with pytest.raises(PlanError, match="no unfinished plan to abandon"):
+        extract(fresh, config(), "abandon")
+    extract(fresh, config(), "plan")
+    assert fresh.read("work").count() == 3
+    extract(fresh, config(), "abandon")
+    assert fresh.read("work").count() == 0
+    assert fresh.read("plans").where("finished_at IS NULL").count() == 0
+    extract(fresh, config())
+    assert set(_states(fresh).values()) == {"done"}
 
 
 def _answers(monkeypatch, outcome):

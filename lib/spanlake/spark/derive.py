@@ -18,7 +18,8 @@ from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.merging import NoteResult, merge
 from spanlake.core.spans import Relation, Span, entity_at
 from spanlake.core.units import Extraction, Note, Sentence
-from spanlake.spark.plan import MAX_TRANSIENT, Plan, plan_units, planned_notes
+from spanlake.spark.claims import Plan
+from spanlake.spark.plan import MAX_TRANSIENT, plan_units, planned_notes
 from spanlake.spark.runs import retrying
 from spanlake.spark.schemas import ANSWER, TABLES
 from spanlake.spark.sentences import in_pieces

@@ -14,17 +14,17 @@ from spanlake.core.errors import DataError, PlanError
 from spanlake.core.merging import DERIVE_VERSION
 from spanlake.models import model_fingerprint
 from spanlake.models.annotate import pipeline_fingerprint
-from spanlake.spark.derive import derive_slice, derived_slices
-from spanlake.spark.infer import infer_wave
-from spanlake.spark.plan import (
+from spanlake.spark.claims import (
     Plan,
     abandon,
     finish,
-    make_plan,
     require_owner,
     take_over,
     unfinished,
 )
+from spanlake.spark.derive import derive_slice, derived_slices
+from spanlake.spark.infer import infer_wave
+from spanlake.spark.plan import make_plan, write_work
 from spanlake.spark.runs import Run
 from spanlake.spark.tables import Tables
 
@@ -72,7 +72,9 @@ class _Extraction:
             plan = take_over(self.tables, left, self.run, self.config)
             abandon(self.tables, plan, derived_slices(self.tables, plan))
         elif left is not None:
-            self._work_on(take_over(self.tables, left, self.run, self.config), step)
+            plan = take_over(self.tables, left, self.run, self.config)
+            write_work(self.tables, plan)  # skipped by Delta unless its first run died before it
+            self._work_on(plan, step)
         elif step not in ("plan", "all"):
             raise PlanError(f"there is no unfinished plan to {step}: run --step plan first")
         if step == "all" or (step == "plan" and left is None):

@@ -27,7 +27,7 @@ from spanlake.core.errors import ModelError, TransientError
 from spanlake.core.units import Extraction, Unit
 from spanlake.models import Extractor, load_extractor
 from spanlake.models.guard import extract_safely
-from spanlake.spark.plan import Plan
+from spanlake.spark.claims import Plan
 from spanlake.spark.schemas import ANSWER, TIMING
 from spanlake.spark.tables import Tables
 
