@@ -2,10 +2,12 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# what a model folder needs on a CPU; the weights for torch are twice as large
+SHIPPED := encoder.xml encoder.bin linker.xml linker.bin tokenizer.json spanlake.json
 SOURCES := $(shell find lib -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-light demo test test-slow check format dist smoke clean
+.PHONY: help setup setup-light model-small demo test test-slow check format dist smoke clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +30,11 @@ $(VENV)/full: setup.py $(VENV)/light
 setup-light: $(VENV)/light ## Spark and Delta into .venv, no torch
 
 setup: $(VENV)/full ## everything into .venv: torch, tests, tools
+
+model-small: $(VENV)/full ## train the default model anew (CHECKPOINT=path of MiniLM) into the package
+	$(BIN)/python jobs/train.py --config conf/train_small.yml $(if $(CHECKPOINT),--set model=$(CHECKPOINT))
+	mkdir -p lib/spanlake/weights/small
+	cp $(addprefix build/models/small/,$(SHIPPED)) lib/spanlake/weights/small/
 
 demo: $(VENV)/light ## the main job on the bundled notes: tables in build/demo
 	$(BIN)/spark-submit jobs/demo.py

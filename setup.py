@@ -15,7 +15,7 @@ VERSION = next(
 # the 4.4.1 jars are not in every Maven repository yet.
 SPARK = ["pyspark[sql]>=4.0.1,<=4.2.0", "delta-spark>=4.4.0,<4.4.1"]
 # The default model on a CPU: no torch. OpenVINO's telemetry package is never imported by us.
-CPU = ["openvino>=2025.3,<2027", "tokenizers>=0.23.1,<0.24"]
+CPU = ["openvino>=2025.3,<2027", "tokenizers>=0.21,<0.24"]
 INFER = [
     "torch>=2.6,<2.16",
     "transformers>=5.16.1,<6",

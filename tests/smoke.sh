@@ -10,7 +10,8 @@ mkdir notes
 printf 'No fever. Takes aspirin 81 mg daily.\n' > notes/one.txt
 
 "$root/.venv/bin/python" -m venv venv
-venv/bin/python -m pip install --quiet --disable-pip-version-check "$root"/dist/spanlake-*.whl
+wheel=$(echo "$root"/dist/spanlake-*.whl)
+venv/bin/python -m pip install --quiet --disable-pip-version-check "$wheel[cpu]"
 venv/bin/python - <<'PY'
 import importlib.util
 import os
@@ -34,7 +35,7 @@ for place in (spanlake.__file__, there.first()):
 PY
 cp "$root"/jobs/ingest.py "$root"/jobs/extract.py .
 printf 'tables: {location: tables}\nsource: {format: text, path: notes}\n' > ingest.yml
-printf 'tables: {location: tables}\n' > extract.yml
+printf 'tables: {location: tables}\nextractor: {kind: dictionary}\n' > extract.yml
 submit() { "$root/.venv/bin/spark-submit" --py-files "$root/dist/spanlake.zip" "$@" 2>> log; }
 submit where.py || { cat log; exit 1; }
 submit ingest.py --config ingest.yml | grep -E 'sentences_written +2' || { cat log; exit 1; }

@@ -74,7 +74,7 @@ class IngestConfig(Model):
 class ExtractorConfig(Model):
     """Which model reads the notes, and how. Device and batch size never change an answer."""
 
-    kind: Literal["dictionary", "bert", "tagger"] = "dictionary"
+    kind: Literal["dictionary", "bert", "tagger"] = "tagger"
     labels: str = "kiwi"
     model: str | None = None
     main: str | None = None

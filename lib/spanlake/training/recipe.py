@@ -23,7 +23,7 @@ from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_ma
 
 METRICS = "metrics.json"
 WORK = ".training"  # checkpoints and what is finished; gone when training ends
-NOT_RECIPE = {"to", "train", "dev", "resume"}  # where things are, not what comes out
+NOT_RECIPE = {"to", "train", "dev", "model", "resume"}  # where things are, not what comes out
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) 
     """Return the recipe: options, digests of the notes and of the base model, package versions."""
     return {
         **config.model_dump(exclude=NOT_RECIPE),
+        "model": Path(config.model).name,
         "model_files": file_digests({"base": find_folder(config.model)}),
         "labels_sha256": labels_digest(labels),
         "notes_sha256": _notes_digest(notes),

@@ -73,8 +73,14 @@ def locate(config: ExtractorConfig) -> Folder:
 
 
 def bundled() -> Path:
-    """Return the folder of the default model, which comes with the package."""
-    return Path(str(resources.files("spanlake"))) / "weights" / "small"
+    """Return the folder of the default model, which comes with the installed package."""
+    folder = Path(str(resources.files("spanlake"))) / "weights" / "small"
+    if not folder.is_dir():
+        raise ModelError(
+            "the bundled model is not here (it cannot be read from a zip): install the wheel, name"
+            " extractor.model, or set extractor.kind to dictionary"
+        )
+    return folder
 
 
 def fingerprint(folder: Folder, config: ExtractorConfig) -> str:
