@@ -7,11 +7,12 @@ import json
 import pytest
 
 from spanlake.cli import main
+from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import read_ann
 from spanlake.core.labels import load_labels
 from spanlake.core.units import Note
+from spanlake.models import load_extractor
 from spanlake.models.annotate import annotate
-from spanlake.models.dictionary import Dictionary
 
 SIX = {"precision", "recall", "f1", "tp", "fp", "fn"}
 TEXT = "No fever\r\nor chills.\tTakes aspirin 81 mg daily. \U0001f600 Left knee pain.\n"
@@ -29,7 +30,7 @@ def notes(tmp_path):
 def test_annotate_writes_what_the_library_finds(notes, tmp_path):
     assert main(["annotate", str(notes), "--to", str(tmp_path / "out")]) == 0
     labels = load_labels("kiwi")
-    expected = annotate([Note("a", TEXT)], Dictionary(labels), "")[0].annotation
+    expected = annotate([Note("a", TEXT)], load_extractor(ExtractorConfig()), "")[0].annotation
     written, report = read_ann(tmp_path / "out" / "a.ann", Note("a", TEXT), labels)
     assert expected.entities and not report.problems
     assert {e.key for e in written.annotation.entities} == {e.key for e in expected.entities}

@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, help="conf/extract_*.yml; default: the bundled model")
+    parser.add_argument(
+        "--config", type=Path, help="conf/extract_*.yml; default: the bundled model"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="override one key of the configuration; may be repeated",

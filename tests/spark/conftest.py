@@ -32,6 +32,7 @@ def source(tmp_path):
 def config(tmp_path):
     def make(**options):
         tables = {"location": str(tmp_path / "tables")}
-        return ExtractConfig.model_validate({"tables": tables, **options})
+        extractor = {"kind": "dictionary"}
+        return ExtractConfig.model_validate({"tables": tables, "extractor": extractor, **options})
 
     return make

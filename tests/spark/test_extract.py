@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from notes_source import jsonl_source
-from spanlake.core.config import ExtractConfig, TablesConfig
+from spanlake.core.config import ExtractConfig, ExtractorConfig, TablesConfig
 from spanlake.core.errors import DataError, PlanError
 from spanlake.core.labels import load_labels
 from spanlake.core.merging import DERIVE_VERSION
@@ -32,6 +32,11 @@ NOTES = {
 KEYS = ["note_id", "label", "start", "end", "text", "entity_id"]
 
 
+def _config(tables, **options):
+    dictionary = ExtractorConfig(kind="dictionary")
+    return ExtractConfig(tables=tables.config, extractor=dictionary, **options)
+
+
 def rows(frame, *columns):
     return sorted(tuple(row) for row in frame.select(*columns).collect())
 
@@ -42,7 +47,7 @@ def place(spark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("extract")
     tables = Tables(spark, TablesConfig(location=str(folder / "tables")))
     ingest(tables, jsonl_source(folder, NOTES))
-    return tables, extract(tables, ExtractConfig(tables=tables.config, slices=2))
+    return tables, extract(tables, _config(tables, slices=2))
 
 
 @pytest.fixture
@@ -109,7 +114,7 @@ def test_delta_s_log_holds_no_note_text(tables):
 
 
 def test_a_second_run_changes_nothing_and_a_changed_note_is_derived_alone(tables, tmp_path):
-    config = ExtractConfig(tables=tables.config)
+    config = _config(tables)
     watched = ("extractions", "entities", "relations", "note_status", "timings", "work", "plans")
     before = {table: tables.version(table) for table in watched}
     assert extract(tables, config)["notes"] == 0

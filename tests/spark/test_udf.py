@@ -14,7 +14,7 @@ TEXTS = ["No fever.\nTakes aspirin 81 mg daily.", None, "", "Severe headache \U0
 
 @pytest.fixture
 def answers(spark):
-    register(spark, ExtractorConfig())
+    register(spark, ExtractorConfig(kind="dictionary"))
     frame = spark.createDataFrame([(i, text) for i, text in enumerate(TEXTS)], "i int, t string")
     frame.createOrReplaceTempView("texts")
     return spark.sql("SELECT t, spanlake_extract(t) AS found FROM texts ORDER BY i").collect()
