@@ -46,7 +46,11 @@ setup(
     python_requires=">=3.11,<3.14",
     package_dir={"": "lib"},
     packages=find_packages("lib"),
-    package_data={"spanlake": ["labels/*.yml", "lexicon/*.yml", "samples/notes/*", "weights/*/*", "py.typed"]},
+    package_data={
+        "spanlake": [
+            "labels/*.yml", "lexicon/*.yml", "samples/notes/*", "weights/*/*", "py.typed",
+        ]
+    },  # fmt: skip
     # No pyspark, delta-spark or torch here: on Databricks the cluster brings its own.
     install_requires=[
         "numpy>=1.26,<3",
