@@ -48,9 +48,13 @@ setup(
     packages=find_packages("lib"),
     package_data={
         "spanlake": [
-            "labels/*.yml", "lexicon/*.yml", "samples/notes/*", "weights/*/*", "py.typed",
+            "labels/*.yml",
+            "lexicon/*.yml",
+            "samples/notes/*",
+            "weights/*/*",
+            "py.typed",
         ]
-    },  # fmt: skip
+    },
     # No pyspark, delta-spark or torch here: on Databricks the cluster brings its own.
     install_requires=[
         "numpy>=1.26,<3",
