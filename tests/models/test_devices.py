@@ -41,6 +41,21 @@ def test_each_process_holds_a_gpu_of_its_own_until_it_ends(tmp_path, monkeypatch
     assert devices.lock_one(["one", "two"], wait_seconds=0) == 0
 
 
+def test_one_process_holds_one_gpu_however_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(devices, "pick_device", lambda device: "cuda")
+    monkeypatch.setattr(devices.torch.cuda, "device_count", lambda: 1)
+    one = type("Properties", (), {"uuid": "one"})
+    monkeypatch.setattr(devices.torch.cuda, "get_device_properties", lambda i: one)
+    monkeypatch.setattr(devices, "lock_one", lambda names: asked.append(names) or 0)
+    devices._own_gpu.cache_clear()
+    try:
+        assert [devices.own_device(name) for name in ("auto", "cuda")] == ["cuda:0", "cuda:0"]
+    finally:
+        devices._own_gpu.cache_clear()
+    assert asked == [["one"]]
+
+
 def test_without_cuda_the_device_is_the_cpu() -> None:
     if devices.torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

@@ -52,6 +52,34 @@ def test_what_stands_between_is_seen_and_what_stands_elsewhere_is_not() -> None:
     assert far[marks].sum() == 3  # comma, or, line break
 
 
+def test_entities_between_and_heads_on_the_other_side_are_counted() -> None:
+    """Groups after kind and place: heads between, tails between, other side, overlapped."""
+    far, near, other = _rows((3, 0), (1, 0), (1, 4))
+    heads, tails, side = slice(39, 43), slice(43, 47), slice(47, 50)
+    assert far[heads].tolist() == [0, 0, 1, 0], "fever and cough stand between"
+    assert near[heads].tolist() == [1, 0, 0, 0]
+    assert near[tails].tolist() == far[tails].tolist() == [1, 0, 0, 0]
+    assert near[side].tolist() == [1, 0, 0], "nothing stands before the text's first word"
+    assert other[side].tolist() == [1, 0, 0], "no problem stands after the left lung"
+    assert not np.array([far, near, other])[:, 50].any()
+
+
+def test_a_nearer_head_on_the_other_side_and_one_around_the_tail_are_told() -> None:
+    text = "cough . . left lung mass"
+    problem, around = entity_at(text, 0, 5, "problem"), entity_at(text, 10, 24, "problem")
+    left = entity_at(text, 10, 14, "bodyloc")
+    entities = [problem, around, left, entity_at(text, 15, 19, "problem")]
+    [row] = pair_features(text, words(text), entities, [(0, 2)], KIWI)
+    assert row[47:50].tolist() == [0, 0, 1]
+    assert row[50] == 1
+
+
+def test_the_order_of_pairs_in_a_label_file_changes_nothing() -> None:
+    turned = KIWI.model_copy(update={"pairs": dict(reversed(KIWI.pairs.items()))})
+    ours = pair_features(TEXT, words(TEXT), ENTITIES, [(1, 0)], KIWI)
+    assert (ours == pair_features(TEXT, words(TEXT), ENTITIES, [(1, 0)], turned)).all()
+
+
 def test_no_pairs_give_no_rows() -> None:
     assert _rows().shape == (0, feature_count(KIWI))
 

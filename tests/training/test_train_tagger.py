@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gold_notes import NOTES
+from gold_notes import NOTES, gold_note
 
 pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
@@ -14,14 +14,18 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 
 from spanlake.core.bio import words  # noqa: E402
 from spanlake.core.config import ExtractorConfig  # noqa: E402
-from spanlake.core.errors import ModelError  # noqa: E402
+from spanlake.core.errors import ConfigError, ModelError  # noqa: E402
+from spanlake.core.spans import entity_at  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.core.units import Unit  # noqa: E402
+from spanlake.models.tagger import extractor  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402
+from spanlake.training.datasets import Example  # noqa: E402
+from spanlake.training.joint import collate_joint, joint_features  # noqa: E402
 
 TEXTS = [gold.note.note_text for gold in NOTES] + [
     "Na\u0301usea 😀 and cafe\u0301-au-lait spots, İstanbul\u200d score 3.5×10⁹\u00a0/L",
@@ -115,6 +119,76 @@ def test_extract_and_link_agree_on_relations(trained) -> None:
         assert pairs == [(r.head, r.tail) for r in relations]
 
 
+def test_what_is_learnt_of_a_pair_is_what_is_read_of_it(trained, tiny_base: Path) -> None:
+    """Training gathers states by pieces, extraction by words: the same rows must come out."""
+    text = "\u200d zosteriform rash denies cholecystectomy " + "or fever and chills " * 6 + "daily"
+    parts = [("zosteriform rash", "problem"), ("denies", "negation"), ("daily", "temporal")]
+    gold = gold_note("x", text, *parts).annotation
+    model = _load(trained[0], max_pair_words=60)
+    options = {"limit": model.limit, "stride": 8, "max_pair_words": 60}
+    example = Example(text, gold)
+    features, _ = joint_features([example], model.pieces, model.labels, **options)
+    assert len(features) > 1, "the text needs several windows"
+    [read] = model._read([text])
+    pairs = model._pairs(read, gold.entities)
+    asked = model._pair_inputs(read, gold.entities, pairs)
+    assert pairs == [(0, 1), (0, 2)]
+    batch = collate_joint(features[:1], model.pieces.pad)
+    _, states = model.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+    ends = states[batch["rows"].numpy()[:, None], batch["places"].numpy()].reshape(1, -1)
+    assert np.allclose(ends, np.concatenate([asked[0][:1], asked[1][:1]], axis=1), atol=1e-5)
+    assert (batch["pair_features"].numpy() == asked[2][:1]).all()
+
+
+def test_a_pair_with_a_word_that_leaves_no_pieces_is_not_scored(trained) -> None:
+    text = "\u200d daily"
+    entities = [entity_at(text, 0, 1, "problem"), entity_at(text, 2, 7, "temporal")]
+    assert _load(trained[0], pair_threshold=0.0).link([Unit(text)], [entities]) == [[]]
+
+
+def test_texts_without_any_piece_do_not_spoil_a_training(tiny_base: Path, tmp_path: Path) -> None:
+    notes = [*NOTES, *(gold_note(f"z{i}", "\u200d\u200d") for i in range(4))]
+    metrics = training.train_tagger(notes, NOTES, _config(tiny_base, tmp_path / "t", epochs=3))
+    assert metrics["windows_without_words"] == 4
+    assert np.isfinite(metrics["loss_by_epoch"]).all()
+
+
+def test_training_anew_into_the_same_folder_leaves_a_whole_model(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    for seed in (1, 2):
+        training.train_tagger(NOTES, NOTES, _config(tiny_base, tmp_path / "t", epochs=1, seed=seed))
+        assert _load(tmp_path / "t").extract([Unit("No fever.")])[0].outcome == "ok"
+
+
+def test_graphs_alone_are_read_on_the_cpu_even_where_a_gpu_is(
+    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in trained[0].iterdir():
+        if path.name != WEIGHTS:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(extractor, "_has_gpu", lambda: True)
+    assert "openvino" in _load(tmp_path).device
+    (tmp_path / "linker.bin").unlink()
+    with pytest.raises(ModelError, match=r"linker.bin missing"):
+        _load(tmp_path)
+
+
+def test_other_pieces_positions_or_labels_are_another_fingerprint(trained, tmp_path: Path) -> None:
+    manifest = json.loads((trained[0] / "spanlake.json").read_text())
+    for path in trained[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "spanlake.json").write_text(json.dumps(manifest | {"longest": 20}))
+    assert _load(tmp_path).fingerprint != _load(trained[0]).fingerprint
+
+
+def test_wrong_options_show_before_anything_is_trained(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="half of max_tokens"):
+        _config(tiny_base, tmp_path, stride=20)
+    with pytest.raises(ConfigError, match="the model has 2 layers"):
+        training.train_tagger(NOTES, [], _config(tiny_base, tmp_path, mixed_layers=3))
+
+
 def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:
     to, _ = trained
     for path in to.iterdir():
@@ -146,12 +220,13 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
 
 
 def test_batches_hold_every_sequence_once_and_differ_between_epochs() -> None:
-    lengths = [5 + i % 37 for i in range(500)]
-    batches = LengthBatches(lengths, tokens=200, seed=1)
+    lengths = [5 + (i * i) % 37 for i in range(2500)]
+    batches = LengthBatches(lengths, tokens=200, seed=1, epochs=12)
     epochs = []
-    for epoch in range(2):
+    for epoch in range(12):
         batches.set_epoch(epoch)
         epochs.append(list(batches))
-        assert sorted(i for batch in batches for i in batch) == list(range(500))
+        assert len(epochs[-1]) == len(batches), "the Trainer would drop what is more"
+        assert sorted(i for batch in batches for i in batch) == list(range(2500))
         assert all(len(b) * max(lengths[i] for i in b) <= 200 for b in batches)
     assert epochs[0] != epochs[1]

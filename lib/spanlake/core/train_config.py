@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spanlake.core.config import Model, load_config, read_values
 from spanlake.core.errors import ConfigError
@@ -20,11 +20,18 @@ class TrainConfig(Model):
     dev: str | None = None
     to: str
     labels: str = "kiwi"
-    max_tokens: int = Field(256, ge=16)
+    max_tokens: int = Field(256, ge=16, le=8192)
     stride: int = Field(64, ge=0)
     max_pair_words: int = Field(20, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 42
     resume: bool = True
+
+    @model_validator(mode="after")
+    def _windows_move_on(self) -> TrainConfig:
+        if self.stride * 2 >= self.max_tokens:
+            raise ValueError("stride must be less than half of max_tokens")
+        return self
 
     @property
     def folders(self) -> tuple[Path, ...]:

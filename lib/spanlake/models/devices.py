@@ -30,19 +30,19 @@ def pick_device(device: str) -> str:
     return ("cuda" if there else "cpu") if device == "auto" else device
 
 
-@functools.cache
 def own_device(device: str) -> str:
     """Return ``cpu``, or the one GPU of this host that this process has locked, as ``cuda:N``.
 
     Spark gives tasks of one worker other addresses from task to task; the model stays where it
     is. Raises ModelError when no CUDA is there, TransientError when other processes hold all GPUs.
     """
-    if pick_device(device) == "cpu":
-        return "cpu"
-    names = [
-        str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())
-    ]
-    return f"cuda:{lock_one(names)}"
+    return "cpu" if pick_device(device) == "cpu" else _own_gpu()
+
+
+@functools.cache
+def _own_gpu() -> str:
+    known = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return f"cuda:{lock_one([str(one.uuid) for one in known])}"
 
 
 def lock_one(names: Sequence[str], wait_seconds: float = WAIT_SECONDS) -> int:

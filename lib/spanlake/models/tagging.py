@@ -42,7 +42,7 @@ class Cut:
         by_word = []
         for (first, last), rows in zip(self.windows, window_rows, strict=True):
             mine = sizes[first:last]
-            scores = np.zeros((last - first, rows.shape[1]))
+            scores = np.zeros((last - first, rows.shape[1]), dtype=rows.dtype)
             scores[mine > 0] = rows[(np.cumsum(mine) - mine)[mine > 0]]
             by_word.append(scores)
         return merge_windows(self.windows, by_word)

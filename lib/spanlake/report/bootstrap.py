@@ -84,24 +84,29 @@ def differences(
 
 def _table(notes: Mapping[str, NoteCounts], name: str) -> np.ndarray:
     """Return ``[notes, 3]`` counts, in the order of the notes' ids."""
+    if not notes:
+        raise DataError("no notes to score")
     rows = [notes[note_id][name] for note_id in sorted(notes)]
     return np.array([(one.tp, one.fp, one.fn) for one in rows], dtype=np.int64).reshape(-1, 3)
 
 
 def _values(table: np.ndarray, ratio: Ratio) -> np.ndarray:
     """Return the ratio of all notes, then that of each drawn sample; nan where undefined."""
-    drawn = np.random.default_rng(SEED).integers(len(table), size=(ROUNDS, len(table)))
-    sums = np.concatenate([table.sum(axis=0)[None], table[drawn].sum(axis=1)])
+    count = len(table)
+    # How often each note is drawn: the same for every measure, and for both runs of a comparison.
+    drawn = np.random.default_rng(SEED).multinomial(count, np.full(count, 1 / count), ROUNDS)
+    sums = np.concatenate([table.sum(axis=0)[None], drawn @ table])
     tp, fp, fn = sums.T
     with np.errstate(invalid="ignore"):
         return tp / (tp + fn) if ratio == "recall" else 2 * tp / (2 * tp + fp + fn)
 
 
 def _interval(values: np.ndarray) -> Interval:
-    if not np.isfinite(values).all():
-        return Interval(None, None, None)
+    value = float(values[0]) if np.isfinite(values[0]) else None
+    if not np.isfinite(values[1:]).all():
+        return Interval(value, None, None)
     low, high = np.percentile(values[1:], TAILS)
-    return Interval(float(values[0]), float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def lines(found: Mapping[str, Interval], *, signed: bool = False) -> str:
@@ -112,7 +117,8 @@ def lines(found: Mapping[str, Interval], *, signed: bool = False) -> str:
 
 def _line(name: str, one: Interval, sign: str) -> str:
     if one.value is None or one.low is None or one.high is None:
-        return f"{name:<28}{'-':>8}"
+        value = "-" if one.value is None else format(100 * one.value, f"{sign}.1f")
+        return f"{name:<28}{value:>8}  [no interval: undefined in some samples]"
     value, low, high = (format(100 * x, f"{sign}.1f") for x in (one.value, one.low, one.high))
     return f"{name:<28}{value:>8}  [{low}, {high}]{' *' * bool(sign and one.excludes_zero)}"
 

@@ -17,34 +17,41 @@ class LengthBatches(Sampler[list[int]]):
     follow one another by length make a classifier swing between what is short and what is long.
     """
 
-    def __init__(self, lengths: Sequence[int], tokens: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], tokens: int, *, seed: int, epochs: int) -> None:
         self.lengths = np.asarray(lengths)
         self.tokens = tokens
         self.seed = seed
         self.epoch = 0
         self.drop_last = False
-        self.batch_size = max(1, tokens // max(1, int(self.lengths.mean())))
+        self.batch_size = max(1, tokens // max(1, int(self.lengths.mean())))  # about
+        # As many in every epoch: the Trainer counts those of the first and stops there.
+        self.count = max(len(self._cut_all(epoch)) for epoch in range(epochs))
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch's batches come next; called by Accelerate."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._batches())
+        return self.count
 
     def __iter__(self) -> Iterator[list[int]]:
-        yield from self._batches()
+        batches = self._cut_all(self.epoch)
+        while len(batches) < self.count:
+            widest = max(range(len(batches)), key=lambda i: len(batches[i]))
+            batch = batches.pop(widest)
+            half = (len(batch) + 1) // 2
+            batches += [batch[:half], batch[half:]]
+        order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
+        return iter([batches[i] for i in order])
 
-    def _batches(self) -> list[list[int]]:
-        chance = np.random.default_rng([self.seed, self.epoch])
-        order = chance.permutation(len(self.lengths))
+    def _cut_all(self, epoch: int) -> list[list[int]]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths))
         pool = POOL * self.batch_size
-        batches = [
+        return [
             batch
             for start in range(0, len(order), pool)
             for batch in self._cut(order[start : start + pool])
         ]
-        return [batches[i] for i in chance.permutation(len(batches))]
 
     def _cut(self, pool: np.ndarray) -> list[list[int]]:
         batches: list[list[int]] = []

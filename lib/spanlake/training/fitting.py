@@ -14,7 +14,7 @@ from spanlake.core.bio import tag_names
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet, Layer
 from spanlake.core.train_config import BertTrainConfig
-from spanlake.models.devices import gains_from_bf16, pick_device
+from spanlake.models.devices import pick_device
 from spanlake.models.loading import missing_packages
 from spanlake.models.network import (
     Head,
@@ -24,6 +24,7 @@ from spanlake.models.network import (
 from spanlake.models.pieces import Pieces, checkpoint_tokenizer, pieces_of
 from spanlake.training import datasets
 from spanlake.training.datasets import Example, Feature
+from spanlake.training.recipe import uses_bf16
 
 try:
     import accelerate  # noqa: F401  # the Trainer asks for it late
@@ -98,7 +99,7 @@ def _arguments(
         warmup_steps=WARMUP,
         lr_scheduler_type="linear",
         train_sampling_strategy="group_by_length",
-        bf16=gains_from_bf16(device),
+        bf16=uses_bf16(config),
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
         seed=config.seed,

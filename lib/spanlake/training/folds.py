@@ -39,8 +39,10 @@ def out_of_fold(
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
     if strangers:
         raise DataError(f"{len(strangers)} notes have no fold: {', '.join(strangers[:10])}")
+    if len({one.note.note_id for one in notes}) < len(notes):
+        raise DataError("a note id is given twice: folds are by note id")
     scores: dict[str, Scores] = {}
-    for fold in sorted(set(folds.values())):
+    for fold in sorted({folds[one.note.note_id] for one in notes}):
         mine = config.model_copy(update={"to": str(Path(config.to) / f"fold-{fold}")})
         train_tagger([one for one in notes if folds[one.note.note_id] != fold], [], mine)
         held_out = [one for one in notes if folds[one.note.note_id] == fold]

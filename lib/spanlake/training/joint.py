@@ -47,7 +47,11 @@ def joint_features(
         pairs = _pairs(example, spans, labels, max_pair_words, counts)
         owner = owners(one.windows)
         for i, window in enumerate(one.windows):
-            features.append(_feature(one, window, tags, owner == i, pairs, pieces))
+            feature = _feature(one, window, tags, owner == i, pairs, pieces)
+            if (feature["tags"] == NO_LABEL).all():
+                counts["windows_without_words"] += 1
+            else:
+                features.append(feature)
     return features, counts
 
 

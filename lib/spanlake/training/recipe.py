@@ -18,9 +18,13 @@ from typing import Any
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import ModelError
 from spanlake.core.labels import LabelSet, labels_digest
+from spanlake.core.sentences import SPLITTER_VERSION
 from spanlake.core.train_config import TrainConfig
+from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
 
+TRAINER_VERSION = 1  # raise when the code learns otherwise from the same notes and options
+PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
 METRICS = "metrics.json"
 WORK = ".training"  # checkpoints and what is finished; gone when training ends
 NOT_RECIPE = {"to", "train", "dev", "model", "resume"}  # where things are, not what comes out
@@ -36,8 +40,17 @@ def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) 
         "model_files": file_digests({"base": find_folder(config.model)}),
         "labels_sha256": labels_digest(labels),
         "notes_sha256": _notes_digest(notes),
-        "packages": {name: version(name) for name in ("torch", "transformers")},
+        "code": f"{TRAINER_VERSION} {SPLITTER_VERSION}",
+        "bf16": uses_bf16(config),
+        "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def uses_bf16(config: TrainConfig) -> bool:
+    """Tell whether this machine trains by this recipe in bfloat16."""
+    if config.precision == "auto":
+        return gains_from_bf16(pick_device("auto"))
+    return config.precision == "bf16"
 
 
 def _notes_digest(notes: Sequence[GoldNote]) -> str:

@@ -1,8 +1,4 @@
-"""Training of the one-pass tagger: one model folder, taken up where it was killed.
-
-The number of batches of an epoch may differ by one or two between epochs, as lengths fall; the
-learning rate's schedule counts those of the first.
-"""
+"""Training of the one-pass tagger: one model folder, taken up where it was killed."""
 
 from __future__ import annotations
 
@@ -18,10 +14,10 @@ from typing import Any
 from spanlake.core.bio import tag_names
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import DataError
+from spanlake.core.errors import ConfigError, DataError, ModelError
 from spanlake.core.labels import LAYERS, LabelSet, load_labels
 from spanlake.core.train_config import TaggerTrainConfig
-from spanlake.models.devices import gains_from_bf16, pick_device
+from spanlake.models.devices import pick_device
 from spanlake.models.loading import find_folder, missing_packages, read_manifest
 from spanlake.models.network import most_pieces
 from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
@@ -33,19 +29,28 @@ from spanlake.training.batches import LengthBatches
 from spanlake.training.datasets import Feature, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.joint import JointLearner, collate_joint, joint_features
-from spanlake.training.recipe import METRICS, WORK, is_finished, prepare, recipe_of, write_json
+from spanlake.training.recipe import (
+    METRICS,
+    WORK,
+    is_finished,
+    prepare,
+    recipe_of,
+    uses_bf16,
+    write_json,
+)
 
 try:
     import accelerate  # noqa: F401  # the Trainer asks for it late
     import torch
     import transformers
     from safetensors.torch import load_file, save_file
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+    from torch.optim.swa_utils import AveragedModel
 except ImportError:
     raise missing_packages("train") from None
 
 WARMUP = 0.1  # share of all steps
-LAYER = re.compile(r"\.(?:layer|layers|block|h)\.(\d+)\.")
+LAYER = re.compile(r"\.(?:layer|layers|albert_layers|block|h)\.(\d+)\.")
+SLOW_START = 10  # steps after which the average begins to look back beyond the last few
 AVERAGE = "average.safetensors"
 
 log = logging.getLogger(__name__)
@@ -84,7 +89,7 @@ def _fit(
 ) -> None:
     base, top = find_folder(config.model), Path(config.to)
     transformers.set_seed(config.seed)  # the fresh heads are drawn here
-    module = OnePass(_backbone(base), shape_of(labels, config))
+    module = OnePass(_backbone(base, config), shape_of(labels, config))
     pieces = pieces_of(base)
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
     options = {"limit": limit, "stride": config.stride, "max_pair_words": config.max_pair_words}
@@ -109,14 +114,26 @@ def shape_of(labels: LabelSet, config: TaggerTrainConfig) -> Shape:
     )
 
 
-def _backbone(base: Path) -> Any:
-    return transformers.AutoModel.from_pretrained(
-        base,
-        local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-    )
+def _backbone(base: Path, config: TaggerTrainConfig) -> Any:
+    """Load an encoder; raises ModelError when weights are missing, ConfigError for its depth."""
+    try:
+        backbone, report = transformers.AutoModel.from_pretrained(
+            base,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{base}: cannot be loaded ({type(error).__name__})") from None
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise ModelError(f"{base}: no text encoder: no weights for {', '.join(missing[:4])}")
+    depth = backbone.config.num_hidden_layers
+    if config.mixed_layers > depth:
+        raise ConfigError(f"mixed_layers is {config.mixed_layers}, the model has {depth} layers")
+    return backbone
 
 
 def _train(
@@ -157,7 +174,7 @@ def parameter_groups(module: OnePass, config: TaggerTrainConfig) -> list[dict[st
         rate = config.head_learning_rate
         if name.startswith("backbone."):
             match = LAYER.search(name)
-            below = depth - 1 - int(match[1]) if match else depth
+            below = depth - 1 - int(match[1]) if match else depth * ("embed" in name)
             rate = config.learning_rate * config.layer_decay**below
         decay = 0.0 if parameter.ndim < 2 else config.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
@@ -175,7 +192,8 @@ class BatchTrainer(transformers.Trainer):
         sampler = LengthBatches(
             [len(feature["input_ids"]) for feature in features],
             self.args.per_device_train_batch_size,
-            self.args.seed,
+            seed=self.args.seed,
+            epochs=int(self.args.num_train_epochs),
         )
         loader = torch.utils.data.DataLoader(
             features, batch_sampler=sampler, collate_fn=self.data_collator
@@ -188,11 +206,17 @@ class WeightAverage(transformers.TrainerCallback):
 
     def __init__(self, learner: JointLearner, decay: float) -> None:
         self.learner = learner
-        self.average = AveragedModel(
-            learner.module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False
-        )
+        self.decay = decay
+        self.average = AveragedModel(learner.module, multi_avg_fn=self._blend)
+
+    @torch.no_grad()
+    def _blend(self, average: Any, now: Any, seen: Any) -> None:
+        """Take in a step's weights; early on it forgets faster, or the first ones would stay."""
+        decay = min(self.decay, (1 + int(seen)) / (SLOW_START + int(seen)))
+        torch._foreach_lerp_(average, now, 1 - decay)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.average.to(next(self.learner.parameters()).device)
         if state.global_step:
             path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
             self.average.module.load_state_dict(load_file(path))
@@ -214,24 +238,29 @@ class WeightAverage(transformers.TrainerCallback):
 
 def _arguments(config: TaggerTrainConfig, work: Path) -> transformers.TrainingArguments:
     device = pick_device("auto")
-    return transformers.TrainingArguments(
+    arguments = transformers.TrainingArguments(
         output_dir=str(work),
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_tokens,  # what BatchTrainer cuts batches by
         learning_rate=config.learning_rate,
         warmup_steps=WARMUP,
         lr_scheduler_type="linear",
-        bf16=gains_from_bf16(device),
+        bf16=uses_bf16(config),
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
         seed=config.seed,
         data_seed=config.seed,
         logging_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=1,
+        save_total_limit=2,  # the older one stays until the newer one has its average
         remove_unused_columns=False,
         report_to="none",
     )
+    if arguments.world_size > 1:
+        raise ConfigError("the tagger is trained by one process: start it without torchrun")
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # DataParallel would cut the pairs from their sequences
+    return arguments
 
 
 def _last_checkpoint(work: Path) -> str | None:

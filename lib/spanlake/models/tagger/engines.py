@@ -14,6 +14,7 @@ import numpy as np
 from spanlake.core.errors import ModelError
 
 ENCODER, LINKER = "encoder.xml", "linker.xml"
+GRAPHS = (ENCODER, "encoder.bin", LINKER, "linker.bin")
 
 
 class Engine(Protocol):
@@ -36,14 +37,16 @@ class OpenVino:
 
     out_of_memory: type[BaseException] = MemoryError
 
-    def __init__(self, folder: Path, *, threads: int) -> None:
+    def __init__(self, folder: Path, *, threads: int, links: bool) -> None:
         openvino = import_openvino()
+        missing = [name for name in GRAPHS[: 4 if links else 2] if not (folder / name).is_file()]
+        if missing:
+            raise ModelError(f"{folder}: {', '.join(missing)} missing: copy the whole folder")
         core = openvino.Core()
         options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
         options["INFERENCE_PRECISION_HINT"] = "f32"
         self._encoder = core.compile_model(folder / ENCODER, "CPU", options)
-        linker = folder / LINKER
-        self._linker: Any = core.compile_model(linker, "CPU", options) if linker.is_file() else None
+        self._linker: Any = core.compile_model(folder / LINKER, "CPU", options) if links else None
         self.device = "cpu openvino fp32"
 
     def encode(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

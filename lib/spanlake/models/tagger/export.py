@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ def export(module: OnePass, top: Path) -> None:
 
 def _write(module: Any, example: tuple[Any, ...], path: Path) -> None:
     openvino = import_openvino()
-    with torch.inference_mode():
+    # Tracing warns of Python values that become constants; a test compares graph and torch.
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
         graph = openvino.convert_model(module, example_input=example)
     openvino.save_model(graph, path, compress_to_fp16=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from spanlake.core.bio import tag_names, words
 from spanlake.core.config import ExtractorConfig
+from spanlake.core.errors import ModelError
 from spanlake.core.labels import LAYERS, load_labels
 from spanlake.core.spans import Entity, Relation, Span, check_offsets
 from spanlake.core.units import Extraction, Unit
@@ -21,9 +22,12 @@ from spanlake.models.guard import extract_encodable
 from spanlake.models.pairs import candidates
 from spanlake.models.stats import Stats
 from spanlake.models.tagger.engines import ENCODER, Engine, OpenVino, Torch
-from spanlake.models.tagger.folder import Folder, fingerprint, locate
-from spanlake.models.tagger.pair_features import pair_features, word_spans
+from spanlake.models.tagger.folder import WEIGHTS, Folder, fingerprint, locate
+from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
 from spanlake.models.tagging import cut
+
+UNITS_AT_ONCE = 2048  # hidden states of all their words are held: 100 MB for 384 numbers a word
+PAIRS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +62,8 @@ class OnePassTagger:
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:
         """Return one extraction a unit, in order, whatever the batches that they were read in."""
-        return extract_encodable(units, self._extract)
+        chunks = (units[i : i + UNITS_AT_ONCE] for i in range(0, len(units), UNITS_AT_ONCE))
+        return [answer for some in chunks for answer in extract_encodable(some, self._extract)]
 
     def link(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
@@ -66,7 +71,11 @@ class OnePassTagger:
         """Score relations among given entities; raises OffsetError for any not of the text."""
         for unit, mine in zip(units, entities, strict=True):
             check_offsets(mine, unit.target)
-        return self._link(self._read([unit.target for unit in units]), entities)
+        found: list[list[Relation]] = []
+        for i in range(0, len(units), UNITS_AT_ONCE):
+            reads = self._read([unit.target for unit in units[i : i + UNITS_AT_ONCE]])
+            found += self._link(reads, entities[i : i + UNITS_AT_ONCE])
+        return found
 
     def _extract(self, texts: Sequence[str]) -> list[Extraction]:
         reads = self._read(texts)
@@ -112,6 +121,7 @@ class OnePassTagger:
 
     def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
         rows = np.concatenate(self.engine.encode(*pad(batch, self.pieces.pad)), axis=-1)
+        _check_finite(rows)
         first, last = len(self.pieces.before), len(self.pieces.after)
         return [rows[i, first : len(tokens) - last] for i, tokens in enumerate(batch)]
 
@@ -128,11 +138,7 @@ class OnePassTagger:
         self, reads: Sequence[Read], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         began = time.perf_counter()
-        most = self.config.max_pair_words
-        asked = [
-            candidates(read.words, mine, self.labels, most) if self.labels.relations else []
-            for read, mine in zip(reads, entities, strict=True)
-        ]
+        asked = [self._pairs(read, mine) for read, mine in zip(reads, entities, strict=True)]
         scores = iter(self._scores(reads, entities, asked))
         found = [
             list(chain.from_iterable(self._relations(pair, next(scores)) for pair in pairs))
@@ -141,6 +147,15 @@ class OnePassTagger:
         self.stats.decode_seconds += time.perf_counter() - began
         return found
 
+    def _pairs(self, read: Read, entities: Sequence[Entity]) -> list[tuple[int, int]]:
+        """Return the candidates whose ends the model has seen, as in training."""
+        if not self.labels.relations:
+            return []
+        spans = word_spans(read.words, entities)
+        seen = [first < last and read.seen[[first, last - 1]].all() for first, last in spans]
+        pairs = candidates(read.words, entities, self.labels, self.config.max_pair_words)
+        return [(head, tail) for head, tail in pairs if seen[head] and seen[tail]]
+
     def _scores(
         self,
         reads: Sequence[Read],
@@ -148,18 +163,29 @@ class OnePassTagger:
         asked: Sequence[list[tuple[int, int]]],
     ) -> np.ndarray:
         """Return ``[pairs, relations]`` probabilities of all texts' pairs, in order."""
-        heads, tails, features = [], [], []
-        for read, mine, pairs in zip(reads, entities, asked, strict=True):
-            if not pairs:
-                continue
-            vectors = _span_vectors(read, mine)
-            heads.append(vectors[[head for head, _ in pairs]])
-            tails.append(vectors[[tail for _, tail in pairs]])
-            features.append(pair_features(read.text, read.words, mine, pairs, self.labels))
-        if not heads:
+        inputs = [
+            self._pair_inputs(read, mine, pairs)
+            for read, mine, pairs in zip(reads, entities, asked, strict=True)
+            if pairs
+        ]
+        if not inputs:
             return np.zeros((0, 1))
-        logits = self.engine.link(*(np.concatenate(rows) for rows in (heads, tails, features)))
+        joined = [np.concatenate(rows) for rows in zip(*inputs, strict=True)]
+        parts = [slice(i, i + PAIRS_AT_ONCE) for i in range(0, len(joined[0]), PAIRS_AT_ONCE)]
+        logits = np.concatenate(
+            [self.engine.link(*(rows[part] for rows in joined)) for part in parts]
+        )
+        _check_finite(logits)
         return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+
+    def _pair_inputs(
+        self, read: Read, entities: Sequence[Entity], pairs: Sequence[tuple[int, int]]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the vectors of one text's heads and tails, and the features of its pairs."""
+        spans = word_spans(read.words, entities)
+        heads, tails = ([spans[i] for i in ends] for ends in zip(*pairs, strict=True))
+        features = pair_features(read.text, read.words, entities, pairs, self.labels)
+        return _vectors(read, heads), _vectors(read, tails), features
 
     def _relations(self, pair: tuple[int, int], scores: np.ndarray) -> list[Relation]:
         return [
@@ -170,10 +196,13 @@ class OnePassTagger:
 
 
 def _engine(folder: Folder, config: ExtractorConfig) -> Engine:
-    """Return OpenVINO for a CPU where the graphs are there, else torch."""
-    on_cpu = config.device == "cpu" or (config.device == "auto" and not _has_gpu())
-    if on_cpu and (folder.path / ENCODER).is_file():
-        return OpenVino(folder.path, threads=int(os.environ.get("OMP_NUM_THREADS") or 1))
+    """Return OpenVINO where the CPU is asked for, or nothing else can be used; else torch."""
+    weights, graphs = ((folder.path / name).is_file() for name in (WEIGHTS, ENCODER))
+    on_cpu = config.device == "cpu" or (config.device == "auto" and not (weights and _has_gpu()))
+    if on_cpu and graphs:
+        threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
+        links = bool(load_labels(config.labels).relations)
+        return OpenVino(folder.path, threads=threads, links=links)
     return Torch(folder.path, device=config.device, precision=config.precision)
 
 
@@ -194,9 +223,13 @@ def _decoders(config: ExtractorConfig) -> list[TagDecoder]:
     ]
 
 
-def _span_vectors(read: Read, entities: Sequence[Entity]) -> np.ndarray:
-    """Return ``[entities, 2 * hidden]``: the states of each one's first and last word."""
-    spans = word_spans(read.words, entities)
+def _check_finite(scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all():
+        raise ModelError("the model gives scores that are no numbers")
+
+
+def _vectors(read: Read, spans: Sequence[WordSpan]) -> np.ndarray:
+    """Return ``[spans, 2 * hidden]``: the states of each one's first and last word."""
     firsts = read.states[[first for first, _ in spans]]
     lasts = read.states[[last - 1 for _, last in spans]]
     return np.concatenate((firsts, lasts), axis=1).astype(np.float32)

@@ -30,6 +30,8 @@ from spanlake.models.loading import (
     write_manifest,
 )
 from spanlake.models.pieces import Pieces
+from spanlake.models.tagger.engines import GRAPHS
+from spanlake.models.tagger.pair_features import feature_count
 
 if TYPE_CHECKING:
     from spanlake.models.tagger.module import OnePass
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 EXTRACTOR_VERSION = 1  # raise when the code gives other answers for the same weights and options
 KIND = "tagger"
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+FILES = (*GRAPHS, TOKENIZER, "config.json", WEIGHTS)
+SHAPING = ("pad", "longest", "shape")  # what the manifest itself says of how texts are read
 ANSWER_OPTIONS = ("max_tokens", "stride", "max_pair_words", "pair_threshold", "precision")
 
 
@@ -65,11 +69,18 @@ def locate(config: ExtractorConfig) -> Folder:
     top = find_folder(config.model) if config.model else bundled()
     manifest = read_manifest(top, KIND)
     check_labels(top, manifest, load_labels(config.labels))
-    there = file_digests({"": top})
+    there = _files(top)
     for name, digest in manifest["files"].items():
         if there.get(name, digest) != digest:
             raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
+    if manifest["shape"]["pair_features"] != feature_count(load_labels(config.labels)):
+        raise ModelError(f"{top}: trained by a version that describes pairs otherwise; train anew")
     return Folder(top, manifest)
+
+
+def _files(top: Path) -> dict[str, str]:
+    """Return the digests of the model's own files; metrics and cards are not among them."""
+    return {name: digest for name, digest in file_digests({"": top}).items() if name in FILES}
 
 
 def bundled() -> Path:
@@ -90,6 +101,7 @@ def fingerprint(folder: Folder, config: ExtractorConfig) -> str:
         "labels": labels_digest(load_labels(config.labels)),
         "options": config.model_dump(include=set(ANSWER_OPTIONS)),
         "files": folder.manifest["files"],
+        **{name: folder.manifest[name] for name in SHAPING},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -103,7 +115,8 @@ def save(
     from spanlake.models.tagger.export import export
 
     top.mkdir(parents=True, exist_ok=True)
-    (top / MANIFEST).unlink(missing_ok=True)
+    for name in (MANIFEST, *FILES):
+        (top / name).unlink(missing_ok=True)
     module.backbone.config.save_pretrained(top)
     tokenizer.backend_tokenizer.save(str(top / TOKENIZER))
     save_file(module.state_dict(), top / WEIGHTS)
@@ -113,7 +126,7 @@ def save(
         "pad": tokenizer.pad_token_id or 0,
         **more,
     }
-    write_manifest(top, KIND, labels, details, file_digests({"": top}))
+    write_manifest(top, KIND, labels, details, _files(top))
 
 
 def load_module(top: Path) -> OnePass:
@@ -124,7 +137,7 @@ def load_module(top: Path) -> OnePass:
     from spanlake.models.tagger.module import OnePass, Shape
 
     if not (top / WEIGHTS).is_file():
-        raise ModelError(f"{top}: no {WEIGHTS}: only the exported graphs are here, for engine cpu")
+        raise ModelError(f"{top}: no {WEIGHTS}; only the exported graphs are here: device cpu")
     shape = dict(read_manifest(top, KIND)["shape"])
     backbone = AutoModel.from_config(AutoConfig.from_pretrained(top, local_files_only=True))
     module = OnePass(backbone, Shape(**{**shape, "tags": tuple(shape["tags"])}))

@@ -63,7 +63,8 @@ class OnePass(nn.Module):
         self.backbone = backbone
         self.shape = shape
         hidden = backbone.config.hidden_size
-        self.mix = nn.Parameter(torch.zeros(shape.mixed_layers))
+        if shape.mixed_layers > 1:
+            self.mix = nn.Parameter(torch.zeros(shape.mixed_layers))
         self.dropout = nn.Dropout(shape.dropout)
         self.tags = nn.Linear(hidden, sum(shape.tags))
         self.linker = PairScorer(hidden, shape) if shape.relations else None

@@ -5,8 +5,10 @@ Positions are words of the text; nothing here is learnt.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -29,7 +31,8 @@ def feature_count(labels: LabelSet) -> int:
 
 
 def _kinds(labels: LabelSet) -> list[tuple[str, str]]:
-    return [(head, tail) for head, tails in labels.pairs.items() for tail in tails]
+    """Return the allowed (head, tail) labels in an order that the label file's does not change."""
+    return sorted((head, tail) for head, tails in labels.pairs.items() for tail in tails)
 
 
 def word_spans(words: Sequence[Span], entities: Sequence[Entity]) -> list[WordSpan]:
@@ -49,37 +52,101 @@ def pair_features(
     labels: LabelSet,
 ) -> np.ndarray:
     """Return ``[pairs, features]`` of ones and zeros for (head, tail) positions in `entities`."""
-    spans = word_spans(words, entities)
-    told = [text[word.start : word.end].casefold() for word in words]
-    breaks = ["\n" in text[a.end : b.start] for a, b in pairwise(words)]
-    kinds = {pair: i for i, pair in enumerate(_kinds(labels))}
     rows = np.zeros((len(pairs), feature_count(labels)), dtype=np.float32)
+    if not pairs:
+        return rows
+    told = _Text.of(text, words, entities, labels)
     for row, (head, tail) in zip(rows, pairs, strict=True):
         place = 0
-        for width, ones in _groups(head, tail, entities, spans, told, breaks, kinds, labels):
+        for width, ones in told.groups(head, tail):
             row[[place + one for one in ones]] = 1.0
             place += width
     return rows
 
 
-def _groups(head, tail, entities, spans, told, breaks, kinds, labels):  # type: ignore[no-untyped-def]
-    """Yield the width of each group of features and which of them are one."""
-    (hf, hl), (tf, tl) = spans[head], spans[tail]
-    label = entities[tail].label
-    gap = max(tf - hl, hf - tl)
-    between = (hl, tf) if hl <= tf else (tl, hf)
-    heads = [s for e, s in zip(entities, spans, strict=True) if labels.allows(e.label, label)]
-    tails = [s for e, s in zip(entities, spans, strict=True) if e.label == label]
-    yield len(kinds), [kinds[(entities[head].label, label)]]
-    yield 2 * (len(DISTANCES) + 1) + 1, [_place(gap, tail_first=tf < hf)]
-    for group in (heads, tails):
-        yield MOST_BETWEEN + 1, [min(MOST_BETWEEN, _inside(group, between))]
-    yield 3, [_other_side((hf, hl), (tf, tl), gap, heads)]
-    yield (
-        1,
-        [0] * any(first < tl and tf < last and (first, last) != (hf, hl) for first, last in heads),
-    )
-    yield len(MARKS) + 1, _marks(between, told, breaks)
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """Spans in the order of their first word, and the sorted ends of all."""
+
+    spans: list[WordSpan]
+    firsts: list[int]
+    lasts: list[int]
+
+    @classmethod
+    def of(cls, spans: Iterable[WordSpan]) -> _Spans:
+        ordered = sorted(spans)
+        return cls(ordered, [first for first, _ in ordered], sorted(last for _, last in ordered))
+
+    def inside(self, between: WordSpan) -> int:
+        """Count the spans that lie wholly between."""
+        first, last = (bisect_left(self.firsts, edge) for edge in between)
+        return sum(end <= between[1] for _, end in self.spans[first:last])
+
+    def overlapping(self, span: WordSpan) -> int:
+        """Count the spans that share a word with `span`."""
+        return bisect_left(self.firsts, span[1]) - bisect_right(self.lasts, span[0])
+
+    def gap_before(self, span: WordSpan) -> int | None:
+        """Return the words between `span` and the nearest one that ends before it."""
+        at = bisect_right(self.lasts, span[0])
+        return span[0] - self.lasts[at - 1] if at else None
+
+    def gap_after(self, span: WordSpan) -> int | None:
+        """Return the words between `span` and the nearest one that begins after it."""
+        at = bisect_left(self.firsts, span[1])
+        return self.firsts[at] - span[1] if at < len(self.firsts) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What all pairs of a text share; `heads` and `tails` are by the tail's label."""
+
+    kinds: dict[tuple[str, str], int]
+    entities: Sequence[Entity]
+    spans: list[WordSpan]
+    told: list[str]
+    breaks: list[bool]
+    heads: dict[str, _Spans]
+    tails: dict[str, _Spans]
+
+    @classmethod
+    def of(
+        cls, text: str, words: Sequence[Span], entities: Sequence[Entity], labels: LabelSet
+    ) -> _Text:
+        spans = word_spans(words, entities)
+        of_label: dict[str, list[WordSpan]] = defaultdict(list)
+        for entity, span in zip(entities, spans, strict=True):
+            of_label[entity.label].append(span)
+        heads: dict[str, list[WordSpan]] = defaultdict(list)
+        for head, tail in _kinds(labels):
+            heads[tail] += of_label.get(head, [])
+        return cls(
+            {pair: i for i, pair in enumerate(_kinds(labels))},
+            entities,
+            spans,
+            [text[word.start : word.end].casefold() for word in words],
+            ["\n" in text[a.end : b.start] for a, b in pairwise(words)],
+            {label: _Spans.of(mine) for label, mine in heads.items()},
+            {label: _Spans.of(mine) for label, mine in of_label.items()},
+        )
+
+    def groups(self, head: int, tail: int) -> list[tuple[int, list[int]]]:
+        """Return the width of each group of features, and which of them are one."""
+        mine, theirs = self.spans[head], self.spans[tail]
+        label = self.entities[tail].label
+        heads = self.heads[label]
+        gap = max(theirs[0] - mine[1], mine[0] - theirs[1])
+        between = (mine[1], theirs[0]) if mine[1] <= theirs[0] else (theirs[1], mine[0])
+        others = heads.overlapping(theirs) - (gap < 0)
+        return [
+            (len(self.kinds), [self.kinds[self.entities[head].label, label]]),
+            (2 * (len(DISTANCES) + 1) + 1, [_place(gap, tail_first=theirs[0] < mine[0])]),
+            (MOST_BETWEEN + 1, [min(MOST_BETWEEN, heads.inside(between))]),
+            (MOST_BETWEEN + 1, [min(MOST_BETWEEN, self.tails[label].inside(between))]),
+            (3, [_other_side(mine, theirs, gap, heads)]),
+            (1, [0] if others > 0 else []),
+            (len(MARKS) + 1, _marks(between, self.told, self.breaks)),
+        ]
 
 
 def _place(gap: int, *, tail_first: bool) -> int:
@@ -89,19 +156,10 @@ def _place(gap: int, *, tail_first: bool) -> int:
     return bucket + tail_first * (len(DISTANCES) + 1)
 
 
-def _inside(spans: Sequence[WordSpan], between: WordSpan) -> int:
-    return sum(between[0] <= first and last <= between[1] for first, last in spans)
-
-
-def _other_side(head: WordSpan, tail: WordSpan, gap: int, heads: Sequence[WordSpan]) -> int:
+def _other_side(head: WordSpan, tail: WordSpan, gap: int, heads: _Spans) -> int:
     """Tell whether a head stands on the tail's other side: 0 none, 1 farther off, 2 nearer."""
-    after = head[0] >= tail[0]
-    gaps = [
-        tail[0] - last if after else first - tail[1]
-        for first, last in heads
-        if (last <= tail[0] if after else first >= tail[1])
-    ]
-    return 0 if not gaps else 1 + (min(gaps) < gap)
+    other = heads.gap_before(tail) if head[0] >= tail[0] else heads.gap_after(tail)
+    return 0 if other is None else 1 + (other < gap)
 
 
 def _marks(between: WordSpan, told: Sequence[str], breaks: Sequence[bool]) -> list[int]:
