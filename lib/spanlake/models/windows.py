@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from dataclasses import dataclass
+from itertools import accumulate, chain
 
 import numpy as np
+
+from spanlake.core.spans import Span
+from spanlake.models.pieces import Pieces
 
 Window = tuple[int, int]
 
@@ -61,3 +65,46 @@ def merge_windows(windows: Sequence[Window], scores: Sequence[np.ndarray]) -> np
         for position, ((first, last), window_scores) in enumerate(zip(windows, scores, strict=True))
     ]
     return np.concatenate(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A text as a model reads it: each word's piece ids, and windows over the words.
+
+    `unseen` counts the characters at the ends of words that alone overflow a window.
+    """
+
+    pieces: list[list[int]]
+    windows: list[Window]
+    unseen: int
+
+    def sequences(self) -> list[list[int]]:
+        """Return the piece ids of every window."""
+        return [list(chain.from_iterable(self.pieces[a:b])) for a, b in self.windows]
+
+    def merge(self, window_rows: Sequence[np.ndarray]) -> np.ndarray:
+        """Return one row a word from each window's rows of pieces: that of its first piece.
+
+        Rows of words without pieces are zeros.
+        """
+        sizes = np.array([len(ids) for ids in self.pieces])
+        by_word = []
+        for (first, last), rows in zip(self.windows, window_rows, strict=True):
+            mine = sizes[first:last]
+            scores = np.zeros((last - first, rows.shape[1]), dtype=rows.dtype)
+            scores[mine > 0] = rows[(np.cumsum(mine) - mine)[mine > 0]]
+            by_word.append(scores)
+        return merge_windows(self.windows, by_word)
+
+
+def cut(text: str, words: Sequence[Span], pieces: Pieces, *, limit: int, stride: int) -> Cut:
+    """Cut a text's words into pieces and windows of at most `limit` pieces that share `stride`."""
+    texts = [text[word.start : word.end] for word in words]
+    ids = pieces.of(texts)
+    long = [word for word, own in zip(texts, ids, strict=True) if len(own) > limit]
+    fitting = [own[:limit] for own in ids]
+    return Cut(
+        fitting,
+        plan_windows([len(own) for own in fitting], limit, min(stride, limit // 2)),
+        sum(len(word) - pieces.characters_in(word, limit) for word in long),
+    )

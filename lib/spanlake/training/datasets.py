@@ -20,8 +20,7 @@ from spanlake.core.units import Sentence
 from spanlake.models.batching import pad
 from spanlake.models.pairs import candidates, pair_ids
 from spanlake.models.pieces import Pieces
-from spanlake.models.tagging import cut
-from spanlake.models.windows import owners
+from spanlake.models.windows import cut, owners
 
 Feature = dict[str, Any]  # input_ids, and labels: one a piece for a tagger, one for a pair
 NO_LABEL = -100  # what torch's cross entropy leaves out

@@ -18,8 +18,7 @@ from spanlake.models.pairs import candidates
 from spanlake.models.pieces import Pieces
 from spanlake.models.tagger.module import OnePass
 from spanlake.models.tagger.pair_features import pair_features, word_spans
-from spanlake.models.tagging import Cut, cut
-from spanlake.models.windows import owners
+from spanlake.models.windows import Cut, cut, owners
 from spanlake.training.datasets import NO_LABEL, Example, Feature
 
 

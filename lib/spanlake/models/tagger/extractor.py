@@ -24,7 +24,7 @@ from spanlake.models.stats import Stats
 from spanlake.models.tagger.engines import ENCODER, Engine, OpenVino, Torch
 from spanlake.models.tagger.folder import WEIGHTS, Folder, fingerprint, locate
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
-from spanlake.models.tagging import cut
+from spanlake.models.windows import cut
 
 UNITS_AT_ONCE = 2048  # hidden states of all their words are held: 100 MB for 384 numbers a word
 PAIRS_AT_ONCE = 8192

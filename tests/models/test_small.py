@@ -1,0 +1,65 @@
+"""The bundled default model as a user meets it: no name, no torch, a CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("openvino", reason="needs the cpu extra")
+
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.corpora import read_brat
+from spanlake.core.units import Unit
+from spanlake.models import load_extractor
+from spanlake.models.scoring import pooled, score_extractor
+from spanlake.models.tagger.folder import bundled
+
+MOST_BYTES = 48 * 1024 * 1024
+QUIET = """
+import sys
+from spanlake.cli import main
+code = main(["annotate", sys.argv[1], "--to", sys.argv[2]])
+heavy = {"torch", "transformers", "pyspark", "openvino_telemetry"}
+print(code, sorted(name for name in heavy if sys.modules.get(name)))
+"""
+
+
+def test_it_reads_a_plain_sentence() -> None:
+    small = load_extractor(ExtractorConfig(device="cpu"))
+    text = "Patient denies chest pain. Takes aspirin 81 mg daily."
+    [answer] = small.extract([Unit(text)])
+    found = {(e.text, e.label) for e in answer.entities}
+    assert {("denies", "negation"), ("chest pain", "problem"), ("aspirin", "drug")} <= found
+    ends = {(answer.entities[r.head].text, answer.entities[r.tail].text) for r in answer.relations}
+    assert ("chest pain", "denies") in ends
+
+
+def test_it_is_no_larger_than_promised_and_names_no_place_of_its_making() -> None:
+    files = [path for path in bundled().iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MOST_BYTES
+    manifest = (bundled() / "spanlake.json").read_text(encoding="utf-8")
+    assert json.loads(manifest)["kind"] == "tagger"
+    assert "/" not in json.loads(manifest)["training"]["recipe"]["model"]
+
+
+def test_it_beats_the_dictionary_on_the_bundled_notes(samples: Path) -> None:
+    scores = {}
+    for kind in ("tagger", "dictionary"):
+        model = load_extractor(ExtractorConfig(kind=kind, device="cpu"))
+        notes, _ = read_brat(samples, model.labels)
+        scores[kind] = pooled(score_extractor(notes, model), model.labels)
+    small, dictionary = scores["tagger"], scores["dictionary"]
+    assert small.entities.micro.strict.f1 > dictionary.entities.micro.strict.f1
+    assert small.relations_strict.f1 > dictionary.relations_strict.f1
+
+
+def test_it_loads_neither_torch_nor_anything_that_calls_home(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("No fever.", encoding="utf-8")
+    call = [sys.executable, "-c", QUIET, str(tmp_path / "notes"), str(tmp_path / "out")]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "0 []"
