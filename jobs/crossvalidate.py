@@ -31,7 +31,7 @@ def job(arguments: argparse.Namespace) -> int:
     folders = (*config.folders, *([Path(config.dev)] if config.dev else []))
     notes = read_gold(folders, labels)
     scores = out_of_fold(notes, read_folds(arguments.folds), config)
-    by_note = of_notes(list(scores), list(scores.values()))
+    by_note = of_notes(scores)
     write_notes(by_note, Path(config.to) / "notes.json")
     print(table(pooled(scores.values(), labels)))
     print(lines(intervals(by_note)))

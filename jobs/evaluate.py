@@ -26,7 +26,7 @@ from spanlake.spark.tables import Tables
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
     evaluation = _evaluate(arguments, config)
-    deliver(evaluation, arguments.json)
+    deliver(evaluation, arguments.json, arguments.notes)
     if config.tables is not None:
         model = None if arguments.predicted else model_fingerprint(config.extractor)
         _store(arguments.gold, config, config.tables, evaluation, model)
@@ -62,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
     arguments.add_argument("--predicted", type=Path, help="folder of .ann files to score")
     arguments.add_argument("--json", type=Path, help="write the scores to this file")
+    arguments.add_argument("--notes", type=Path, help="write the counts of each note to this file")
     return run_job(job, arguments.parse_args(argv))
 
 

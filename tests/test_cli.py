@@ -69,6 +69,16 @@ def test_gold_scored_against_itself_is_perfect(samples, tmp_path):
     assert scores["relations"]["gold_entities"] is None
 
 
+def test_the_counts_of_two_evaluations_can_be_compared(samples, tmp_path, capsys):
+    notes = tmp_path / "notes.json"
+    call = ["evaluate", "--gold", str(samples), "--predicted", str(samples), "--notes", str(notes)]
+    assert main(call) == 0
+    assert "main strict F1                 100.0  [100.0, 100.0]" in capsys.readouterr().out
+    assert set(json.loads(notes.read_text())) == {path.stem for path in samples.glob("*.txt")}
+    assert main(["compare", str(notes), str(notes)]) == 0
+    assert "main strict F1                  +0.0  [+0.0, +0.0]" in capsys.readouterr().out
+
+
 def test_the_default_model_is_scored_with_relations_on_gold(samples, tmp_path):
     out = tmp_path / "scores.json"
     assert main(["evaluate", "--gold", str(samples), "--json", str(out)]) == 0

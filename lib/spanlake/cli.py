@@ -44,10 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
     evaluate.add_argument("--predicted", type=Path, help="folder of .ann files to score")
     evaluate.add_argument("--json", type=Path, help="write the scores to this file")
+    evaluate.add_argument("--notes", type=Path, help="write the counts of each note to this file")
     _add_config(evaluate)
     evaluate.set_defaults(run=_evaluate)
     compare = commands.add_parser("compare", help="what one run gains over another, by note")
-    compare.add_argument("ours", type=Path, help="notes.json of jobs/crossvalidate.py")
+    compare.add_argument(
+        "ours", type=Path, help="counts by note, of evaluate --notes or jobs/crossvalidate.py"
+    )
     compare.add_argument("theirs", type=Path, help="the same of the run to compare with")
     compare.set_defaults(run=_compare)
     return parser
@@ -72,7 +75,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    deliver(_evaluation(arguments), arguments.json)
+    deliver(_evaluation(arguments), arguments.json, arguments.notes)
     return 0
 
 

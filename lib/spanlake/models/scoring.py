@@ -28,6 +28,12 @@ def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scor
     return [_score(one, result.annotation, extractor) for one, result in pairs]
 
 
+def scores_by_note(gold: Sequence[GoldNote], extractor: Extractor) -> dict[str, Scores]:
+    """Return `score_extractor`'s scores by note id."""
+    scores = score_extractor(gold, extractor)
+    return {one.note.note_id: mine for one, mine in zip(gold, scores, strict=True)}
+
+
 def _score(one: GoldNote, predicted: Annotation, extractor: Extractor) -> Scores:
     scores = score_note(one.annotation, predicted, extractor.labels)
     linked = link(one.note, one.annotation, extractor)

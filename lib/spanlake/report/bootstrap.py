@@ -7,7 +7,7 @@ comparison draws the same notes for both models.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -145,6 +145,6 @@ def read_notes(path: Path) -> dict[str, NoteCounts]:
         raise DataError(f"{path}: no counts by note ({type(error).__name__})") from None
 
 
-def of_notes(note_ids: Sequence[str], scores: Sequence[Scores]) -> dict[str, NoteCounts]:
+def of_notes(scores: Mapping[str, Scores]) -> dict[str, NoteCounts]:
     """Return the measures' counts by note id."""
-    return {note_id: measures(one) for note_id, one in zip(note_ids, scores, strict=True)}
+    return {note_id: measures(one) for note_id, one in scores.items()}

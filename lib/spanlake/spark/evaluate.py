@@ -15,7 +15,7 @@ from spanlake.core.corpora import GoldNote, read_brat
 from spanlake.core.counts import Scores
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.spans import Entity
-from spanlake.models.scoring import pooled, score_extractor
+from spanlake.models.scoring import pooled, scores_by_note
 from spanlake.report.evaluation import Evaluation
 from spanlake.report.scores import rows
 from spanlake.spark.infer import cached_extractor
@@ -34,8 +34,10 @@ def evaluate_with_spark(
     scored = frame.repartition(max(1, min(slots, len(gold)))).mapInArrow(
         _scorer(extractor.model_dump_json()), "scores binary"
     )
-    scores = [pickle.loads(row.scores) for row in scored.collect()]  # noqa: S301
-    return Evaluation(pooled(scores, labels), report)
+    by_note: dict[str, Scores] = {}
+    for row in scored.collect():
+        by_note |= pickle.loads(row.scores)  # noqa: S301
+    return Evaluation(pooled(by_note.values(), labels), by_note, report)
 
 
 def _scorer(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -43,8 +45,8 @@ def _scorer(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
         gold = [pickle.loads(row["gold"]) for b in batches for row in b.to_pylist()]  # noqa: S301
         if gold:
             extractor, _ = cached_extractor(config_json)
-            scores = [pickle.dumps(one) for one in score_extractor(gold, extractor)]
-            yield pa.RecordBatch.from_arrays([pa.array(scores, pa.binary())], names=["scores"])
+            scores = pickle.dumps(scores_by_note(gold, extractor))
+            yield pa.RecordBatch.from_arrays([pa.array([scores], pa.binary())], names=["scores"])
 
     return score
 

@@ -10,7 +10,7 @@ from spanlake.core.corpora import GoldNote
 from spanlake.core.counts import Scores
 from spanlake.core.errors import DataError
 from spanlake.core.train_config import TaggerTrainConfig
-from spanlake.models.scoring import score_extractor
+from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.training.tagger import extractor_config, train_tagger
 
@@ -46,6 +46,5 @@ def out_of_fold(
         mine = config.model_copy(update={"to": str(Path(config.to) / f"fold-{fold}")})
         train_tagger([one for one in notes if folds[one.note.note_id] != fold], [], mine)
         held_out = [one for one in notes if folds[one.note.note_id] == fold]
-        found = score_extractor(held_out, OnePassTagger(extractor_config(mine)))
-        scores |= {one.note.note_id: s for one, s in zip(held_out, found, strict=True)}
+        scores |= scores_by_note(held_out, OnePassTagger(extractor_config(mine)))
     return scores
