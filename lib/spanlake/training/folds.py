@@ -24,7 +24,7 @@ def read_folds(path: Path) -> dict[str, int]:
             }
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(
-            f"{path}: no folds ({type(error).__name__}); needed: note_id, fold"
+            f"{path}: no folds ({type(error).__name__}); needed: columns note_id and fold"
         ) from None
 
 

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gold_notes import NOTES
+
+pytestmark = pytest.mark.model
+pytest.importorskip("accelerate", reason="needs the train extra")
+pytest.importorskip("openvino", reason="needs the cpu extra")
+
+from spanlake.core.errors import DataError  # noqa: E402
+from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
+from spanlake.training import folds  # noqa: E402
+
+FOLDS = {"a": 0, "b": 1, "c": 1, "elsewhere": 7}
+
+
+def _config(base: Path, to: Path) -> TaggerTrainConfig:
+    values = {"kind": "tagger", "model": str(base), "train": "notes", "to": str(to), "epochs": 1}
+    return TaggerTrainConfig.model_validate(values | {"max_tokens": 32, "stride": 8})
+
+
+def test_every_note_is_scored_once_by_a_model_that_has_not_seen_it(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    train = folds.train_tagger
+
+    def noted(notes, dev, config):
+        seen[Path(config.to).name] = {one.note.note_id for one in notes}
+        return train(notes, dev, config)
+
+    monkeypatch.setattr(folds, "train_tagger", noted)
+    config = _config(tiny_base, tmp_path)
+    scores = folds.out_of_fold(NOTES, FOLDS, config)
+    assert seen == {"fold-0": {"b", "c"}, "fold-1": {"a"}}
+    assert {name: one.notes for name, one in scores.items()} == {"a": 1, "b": 1, "c": 1}
+    trained = (tmp_path / "fold-0" / "model.safetensors").stat().st_mtime_ns
+    assert folds.out_of_fold(NOTES, FOLDS, config) == scores
+    assert (tmp_path / "fold-0" / "model.safetensors").stat().st_mtime_ns == trained
+
+
+def test_notes_without_a_fold_or_given_twice_are_refused(tiny_base: Path, tmp_path: Path) -> None:
+    config = _config(tiny_base, tmp_path)
+    with pytest.raises(DataError, match="1 notes have no fold: c"):
+        folds.out_of_fold(NOTES, {"a": 0, "b": 1}, config)
+    with pytest.raises(DataError, match="given twice"):
+        folds.out_of_fold([*NOTES, NOTES[0]], FOLDS, config)
+
+
+def test_a_file_of_folds_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "folds.tsv"
+    path.write_text("note_id\tbatch\tfold\na\tx\t0\nb\ty\t1\n")
+    assert folds.read_folds(path) == {"a": 0, "b": 1}
+    path.write_text("id\tgroup\na\t0\n")
+    with pytest.raises(DataError, match="needed: columns note_id and fold"):
+        folds.read_folds(path)
