@@ -32,6 +32,7 @@ DEV = [
     "pandas-stubs>=2.2,<3",
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.8",
     "types-PyYAML",
 ]
