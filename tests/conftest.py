@@ -30,6 +30,20 @@ def samples() -> Path:
     return ROOT / "lib" / "spanlake" / "samples" / "notes"
 
 
+@pytest.fixture
+def few_samples(samples: Path, tmp_path: Path) -> Path:
+    """Four short bundled notes with their gold: enough to drive a model through."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    names = sorted(samples.glob("*.txt"), key=lambda path: path.stat().st_size)
+    for path in names[:4]:
+        for suffix in (".txt", ".ann"):
+            (folder / path.name).with_suffix(suffix).write_bytes(
+                path.with_suffix(suffix).read_bytes()
+            )
+    return folder
+
+
 SMALL = {
     "spark.ui.enabled": "false",
     "spark.sql.codegen.wholeStage": "false",

@@ -29,13 +29,13 @@ def test_an_unknown_key_ends_with_one_clear_line(name, tmp_path, capsys):
 
 
 @pytest.mark.spark
-def test_evaluate_gives_what_the_command_gives(spark, samples, tmp_path):
+def test_evaluate_gives_what_the_command_gives(spark, few_samples, tmp_path):
     from spanlake.cli import main as command
 
     conf = tmp_path / "c.yml"
     conf.write_text(f"tables: {{location: {tmp_path / 'tables'}}}\n", encoding="utf-8")
     with_spark, without = tmp_path / "spark.json", tmp_path / "plain.json"
-    call = ["--gold", str(samples), "--config", str(conf)]
+    call = ["--gold", str(few_samples), "--config", str(conf)]
     assert job("evaluate")([*call, "--json", str(with_spark)]) == 0
     assert command(["evaluate", *call, "--json", str(without)]) == 0
     assert json.loads(with_spark.read_text()) == json.loads(without.read_text())

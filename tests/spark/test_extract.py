@@ -183,6 +183,7 @@ def extracted_elsewhere():
     )
 
 
+@pytest.mark.slow
 def test_the_steps_one_by_one_give_the_same_as_all(fresh, source, config, extracted_elsewhere):
     """And derive before infer is refused, and publishes nothing."""
     tables = fresh

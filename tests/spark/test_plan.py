@@ -111,6 +111,7 @@ def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
     assert work_of(ready, mine).count() == 3, "written twice is written once"
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_abandoned_leaves_nothing_and_can_be_made_anew(fresh, source, config):
     ingest(fresh, source(NOTES))
     with pytest.raises(PlanError, match="no unfinished plan to abandon"):
@@ -143,6 +144,7 @@ def _states(tables):
     return {row.note_id: row.state for row in tables.read("note_status").collect()}
 
 
+@pytest.mark.slow
 def test_a_transient_failure_is_planned_again_at_most_three_times(
     fresh, source, config, monkeypatch
 ):
