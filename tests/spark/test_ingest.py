@@ -9,6 +9,7 @@ import pytest
 
 from spanlake.core.config import IngestConfig
 from spanlake.core.errors import ConfigError, DataError
+from spanlake.spark import sources
 from spanlake.spark.ingest import ingest, length_percentiles
 from spanlake.spark.sources import notes_from
 
@@ -156,3 +157,10 @@ def test_length_percentiles_are_in_characters(tables, source):
     ingest(tables, source({str(i): "\U0001f600" * i for i in range(1, 102)}))
     found = dict(length_percentiles(tables))
     assert (found["p50"], found["max"]) == (51, 101)
+
+
+def test_csv_in_windows_1252_is_read_and_an_empty_field_is_no_null(spark, tmp_path):
+    path = tmp_path / "notes.csv"
+    path.write_bytes('id,body\n1,"caf\u00e9 \u2013 well"\n2,""\n3,\n'.encode("cp1252"))
+    rows = sources._read_csv(spark, str(path), "cp1252").select("id", "body").collect()
+    assert [tuple(row) for row in rows] == [("1", "caf\u00e9 \u2013 well"), ("2", ""), ("3", None)]

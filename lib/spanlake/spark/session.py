@@ -29,6 +29,7 @@ LOCAL = {
 # not depend on the machine that ingests it.
 ALWAYS = {
     "spark.sql.session.timeZone": "UTC",
+    "spark.sql.legacy.javaCharsets": "true",  # else Spark 4 reads no windows-1252
     "spark.scheduler.mode": "FAIR",  # a run's heartbeat must not queue behind its tasks
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.pythonUDF.arrow.enabled": "false",

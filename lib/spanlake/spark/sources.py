@@ -86,6 +86,8 @@ def _read_csv(spark: SparkSession, path: str, encoding: str) -> DataFrame:
         "escape": '"',
     }
     reader = spark.read.options(**options).option("encoding", encoding)
+    # "" between quotes is an empty note, nothing between commas is a null
+    reader = reader.option("nullValue", "\0")
     header = reader.csv(path).schema  # names only: without inferSchema all columns are strings
     schema = header.add(CORRUPT, "string")
     return reader.schema(schema).option("columnNameOfCorruptRecord", CORRUPT).csv(path)
