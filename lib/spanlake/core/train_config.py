@@ -71,6 +71,28 @@ class TaggerTrainConfig(TrainConfig):
     batch_tokens: int = Field(768, ge=16)
 
 
+class MaskedTrainConfig(Model):
+    """`jobs/pretrain.py`: an encoder guesses hidden words of notes without annotation.
+
+    `notes` is a file of `read_mtsamples`; `leave_out` a tab-separated table whose column `note_id`
+    names notes that are not read; `masked` the share of words that is hidden.
+    """
+
+    model: str
+    notes: str
+    leave_out: str | None = None
+    to: str
+    epochs: int = Field(2, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    masked: float = Field(0.15, gt=0, lt=1)
+    max_tokens: int = Field(128, ge=16, le=8192)
+    batch_tokens: int = Field(2048, ge=16)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 42
+    resume: bool = True
+
+
 KINDS: dict[str, type[TrainConfig]] = {"bert": BertTrainConfig, "tagger": TaggerTrainConfig}
 
 

@@ -84,41 +84,48 @@ class Network:
 
 
 def load_weights(folder: Path, head: Head, classes: Sequence[str] = ()) -> Any:
-    """Load a checkpoint in float32 from safetensors, with a fresh head when `classes` are given.
+    """Load a checkpoint with its head, or with a fresh one when `classes` are given.
 
-    Raises ModelError when the weights are missing or pickled, or lack more than a fresh head.
+    Raises ModelError as `load_checkpoint` does, and when more than a fresh head is missing.
     """
     fresh: dict[str, Any] = {}
     if classes:
         names = dict(enumerate(classes))
         fresh = {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+    model, missing = load_checkpoint(
+        AUTO_MODELS[head], folder, ignore_mismatched_sizes=bool(classes), **fresh
+    )
+    body = f"{model.base_model_prefix}."
+    missing = [name for name in missing if not classes or name.startswith(body)]
+    if missing:
+        need = "a text encoder" if classes else f"a model fine-tuned for {head}"
+        raise ModelError(f"{folder}: not {need}: no weights for {', '.join(missing[:4])}")
+    return model
+
+
+def load_checkpoint(auto_model: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
+    """Load float32 weights from safetensors; return the model and the weights it lacks.
+
+    A pooler is not counted: nothing of ours reads one. Raises ModelError when the folder cannot
+    be loaded or its weights are pickled.
+    """
     try:
         with _quiet():
-            model, report = AUTO_MODELS[head].from_pretrained(
+            model, report = auto_model.from_pretrained(
                 folder,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 dtype=torch.float32,
                 output_loading_info=True,
-                ignore_mismatched_sizes=bool(classes),
-                **fresh,
+                **options,
             )
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder}: cannot be loaded ({type(error).__name__}); needed: config.json and weights"
             " in model.safetensors (pickled weights are not read)"
         ) from None
-    body = f"{model.base_model_prefix}."
-    missing = [
-        name
-        for name in sorted(report["missing_keys"])
-        if not classes or (name.startswith(body) and ".pooler." not in name)
-    ]
-    if missing:
-        need = "a text encoder" if classes else f"a model fine-tuned for {head}"
-        raise ModelError(f"{folder}: not {need}: no weights for {', '.join(missing[:4])}")
-    return model
+    return model, [name for name in sorted(report["missing_keys"]) if "pooler." not in name]
 
 
 @contextlib.contextmanager

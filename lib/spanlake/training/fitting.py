@@ -14,7 +14,6 @@ from spanlake.core.bio import tag_names
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet, Layer
 from spanlake.core.train_config import BertTrainConfig
-from spanlake.models.devices import pick_device
 from spanlake.models.loading import missing_packages
 from spanlake.models.network import (
     Head,
@@ -25,15 +24,14 @@ from spanlake.models.pieces import Pieces, checkpoint_tokenizer, pieces_of
 from spanlake.training import datasets
 from spanlake.training.datasets import Example, Feature
 from spanlake.training.recipe import uses_bf16
+from spanlake.training.trainer import arguments_of, last_checkpoint, metrics_of
 
 try:
-    import accelerate  # noqa: F401  # the Trainer asks for it late
     import transformers
 except ImportError:
     raise missing_packages("train") from None
 
 WEIGHT_DECAY = 0.01
-WARMUP = 0.1  # share of all steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,26 +87,16 @@ def _fresh(
 def _arguments(
     config: BertTrainConfig, work: Path, epochs: int, learning_rate: float
 ) -> transformers.TrainingArguments:
-    device = pick_device("auto")
-    return transformers.TrainingArguments(
-        output_dir=str(work),
+    return arguments_of(
+        work,
+        bf16=uses_bf16(config),
+        seed=config.seed,
         num_train_epochs=epochs,
         learning_rate=learning_rate,
         per_device_train_batch_size=config.batch_size,
         weight_decay=WEIGHT_DECAY,
-        warmup_steps=WARMUP,
-        lr_scheduler_type="linear",
         train_sampling_strategy="group_by_length",
-        bf16=uses_bf16(config),
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu",
-        seed=config.seed,
-        data_seed=config.seed,
-        logging_strategy="epoch",
-        save_strategy="epoch",
         save_total_limit=1,
-        remove_unused_columns=False,
-        report_to="none",
     )
 
 
@@ -128,21 +116,8 @@ def _fit(
         data_collator=partial(datasets.collate, filler=pieces.pad),
         train_dataset=features,
     )
-    trainer.train(resume_from_checkpoint=_last_checkpoint(places.work))
+    trainer.train(resume_from_checkpoint=last_checkpoint(places.work))
     shutil.rmtree(places.to, ignore_errors=True)
     model.save_pretrained(places.to)
     checkpoint_tokenizer(places.base).save_pretrained(places.to)
-    losses = [round(entry["loss"], 5) for entry in trainer.state.log_history if "loss" in entry]
-    return {
-        "examples": len(features),
-        "steps": trainer.state.global_step,
-        "loss_by_epoch": losses,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-
-
-def _last_checkpoint(work: Path) -> str | None:
-    """Return the newest whole checkpoint: its trainer state is what the Trainer writes last."""
-    whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
-    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-    return str(newest) if newest else None
+    return metrics_of(trainer, began)

@@ -19,7 +19,8 @@ from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import ModelError
 from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.core.sentences import SPLITTER_VERSION
-from spanlake.core.train_config import TrainConfig
+from spanlake.core.train_config import MaskedTrainConfig, TrainConfig
+from spanlake.core.units import Note
 from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
 
@@ -36,17 +37,35 @@ def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) 
     """Return the recipe: options, digests of the notes and of the base model, package versions."""
     return {
         **config.model_dump(exclude=NOT_RECIPE),
-        "model": Path(config.model).name,
-        "model_files": file_digests({"base": find_folder(config.model)}),
+        **_machinery(config),
         "labels_sha256": labels_digest(labels),
         "notes_sha256": _notes_digest(notes),
+    }
+
+
+def unlabelled_recipe(notes: Sequence[Note], config: MaskedTrainConfig) -> dict[str, Any]:
+    """Return the recipe of a training without annotation."""
+    digest = hashlib.sha256()
+    for note in notes:
+        digest.update(repr((note.note_id, note.note_text)).encode())
+    return {
+        **config.model_dump(exclude=NOT_RECIPE | {"notes", "leave_out"}),
+        **_machinery(config),
+        "notes_sha256": digest.hexdigest(),
+    }
+
+
+def _machinery(config: TrainConfig | MaskedTrainConfig) -> dict[str, Any]:
+    return {
+        "model": Path(config.model).name,
+        "model_files": file_digests({"base": find_folder(config.model)}),
         "code": f"{TRAINER_VERSION} {SPLITTER_VERSION}",
         "bf16": uses_bf16(config),
         "packages": {name: version(name) for name in PACKAGES},
     }
 
 
-def uses_bf16(config: TrainConfig) -> bool:
+def uses_bf16(config: TrainConfig | MaskedTrainConfig) -> bool:
     """Tell whether this machine trains by this recipe in bfloat16."""
     if config.precision == "auto":
         return gains_from_bf16(pick_device("auto"))

@@ -17,15 +17,14 @@ from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import ConfigError, DataError, ModelError
 from spanlake.core.labels import LAYERS, LabelSet, load_labels
 from spanlake.core.train_config import TaggerTrainConfig
-from spanlake.models.devices import pick_device
 from spanlake.models.loading import find_folder, missing_packages, read_manifest
-from spanlake.models.network import most_pieces
+from spanlake.models.network import load_checkpoint, most_pieces
 from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import KIND, save
 from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
-from spanlake.training.batches import LengthBatches
+from spanlake.training.averaging import AVERAGE, WeightAverage
 from spanlake.training.datasets import Feature, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.joint import JointLearner, collate_joint, joint_features
@@ -38,20 +37,15 @@ from spanlake.training.recipe import (
     uses_bf16,
     write_json,
 )
+from spanlake.training.trainer import BatchTrainer, arguments_of, last_checkpoint, metrics_of
 
 try:
-    import accelerate  # noqa: F401  # the Trainer asks for it late
     import torch
     import transformers
-    from safetensors.torch import load_file, save_file
-    from torch.optim.swa_utils import AveragedModel
 except ImportError:
     raise missing_packages("train") from None
 
-WARMUP = 0.1  # share of all steps
 LAYER = re.compile(r"\.(?:layer|layers|albert_layers|block|h)\.(\d+)\.")
-SLOW_START = 10  # steps after which the average begins to look back beyond the last few
-AVERAGE = "average.safetensors"
 
 log = logging.getLogger(__name__)
 
@@ -116,18 +110,7 @@ def shape_of(labels: LabelSet, config: TaggerTrainConfig) -> Shape:
 
 def _backbone(base: Path, config: TaggerTrainConfig) -> Any:
     """Load an encoder; raises ModelError when weights are missing, ConfigError for its depth."""
-    try:
-        backbone, report = transformers.AutoModel.from_pretrained(
-            base,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{base}: cannot be loaded ({type(error).__name__})") from None
-    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    backbone, missing = load_checkpoint(transformers.AutoModel, base)
     if missing:
         raise ModelError(f"{base}: no text encoder: no weights for {', '.join(missing[:4])}")
     depth = backbone.config.num_hidden_layers
@@ -143,7 +126,7 @@ def _train(
         raise DataError("the notes hold nothing to train on")
     began = time.monotonic()
     learner = JointLearner(module)
-    average = WeightAverage(learner, config.weight_average)
+    average = WeightAverage(module, config.weight_average)
     trainer = BatchTrainer(
         model=learner,
         args=_arguments(config, work),
@@ -152,15 +135,9 @@ def _train(
         callbacks=[average],
         optimizers=(torch.optim.AdamW(parameter_groups(module, config)), None),
     )
-    trainer.train(resume_from_checkpoint=_last_checkpoint(work))
+    trainer.train(resume_from_checkpoint=last_checkpoint(work, AVERAGE))
     module.load_state_dict(average.state())
-    losses = [round(entry["loss"], 5) for entry in trainer.state.log_history if "loss" in entry]
-    return {
-        "examples": len(features),
-        "steps": trainer.state.global_step,
-        "loss_by_epoch": losses,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    return metrics_of(trainer, began)
 
 
 def parameter_groups(module: OnePass, config: TaggerTrainConfig) -> list[dict[str, Any]]:
@@ -184,87 +161,18 @@ def parameter_groups(module: OnePass, config: TaggerTrainConfig) -> list[dict[st
     ]
 
 
-class BatchTrainer(transformers.Trainer):
-    """The Trainer over batches of like length."""
-
-    def get_train_dataloader(self) -> Any:
-        features: Any = self.train_dataset
-        sampler = LengthBatches(
-            [len(feature["input_ids"]) for feature in features],
-            self.args.per_device_train_batch_size,
-            seed=self.args.seed,
-            epochs=int(self.args.num_train_epochs),
-        )
-        loader = torch.utils.data.DataLoader(
-            features, batch_sampler=sampler, collate_fn=self.data_collator
-        )
-        return self.accelerator.prepare(loader)
-
-
-class WeightAverage(transformers.TrainerCallback):
-    """An exponential moving average of the weights, kept with every checkpoint."""
-
-    def __init__(self, learner: JointLearner, decay: float) -> None:
-        self.learner = learner
-        self.decay = decay
-        self.average = AveragedModel(learner.module, multi_avg_fn=self._blend)
-
-    @torch.no_grad()
-    def _blend(self, average: Any, now: Any, seen: Any) -> None:
-        """Take in a step's weights; early on it forgets faster, or the first ones would stay."""
-        decay = min(self.decay, (1 + int(seen)) / (SLOW_START + int(seen)))
-        torch._foreach_lerp_(average, now, 1 - decay)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.average.to(next(self.learner.parameters()).device)
-        if state.global_step:
-            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
-            self.average.module.load_state_dict(load_file(path))
-            self.average.n_averaged += state.global_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.average.update_parameters(self.learner.module)
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
-        partial_path = path.with_suffix(".partial")
-        save_file(self.average.module.state_dict(), partial_path)
-        partial_path.replace(path)
-
-    def state(self) -> dict[str, Any]:
-        """Return the averaged weights."""
-        return self.average.module.state_dict()
-
-
 def _arguments(config: TaggerTrainConfig, work: Path) -> transformers.TrainingArguments:
-    device = pick_device("auto")
-    arguments = transformers.TrainingArguments(
-        output_dir=str(work),
+    arguments = arguments_of(
+        work,
+        bf16=uses_bf16(config),
+        seed=config.seed,
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_tokens,  # what BatchTrainer cuts batches by
         learning_rate=config.learning_rate,
-        warmup_steps=WARMUP,
-        lr_scheduler_type="linear",
-        bf16=uses_bf16(config),
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu",
-        seed=config.seed,
-        data_seed=config.seed,
-        logging_strategy="epoch",
-        save_strategy="epoch",
         save_total_limit=2,  # the older one stays until the newer one has its average
-        remove_unused_columns=False,
-        report_to="none",
     )
     if arguments.world_size > 1:
         raise ConfigError("the tagger is trained by one process: start it without torchrun")
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # DataParallel would cut the pairs from their sequences
     return arguments
-
-
-def _last_checkpoint(work: Path) -> str | None:
-    """Return the newest whole checkpoint: the average is what is written last."""
-    whole = [path.parent for path in work.glob(f"checkpoint-*/{AVERAGE}")]
-    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-    return str(newest) if newest else None

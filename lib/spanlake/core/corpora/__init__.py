@@ -5,6 +5,7 @@ from spanlake.core.corpora.chemprot import read_chemprot
 from spanlake.core.corpora.gold import GoldNote, ReadReport
 from spanlake.core.corpora.iob import read_iob
 from spanlake.core.corpora.jsonl import read_jsonl, to_json, write_jsonl
+from spanlake.core.corpora.mtsamples import read_mtsamples
 from spanlake.core.corpora.pubtator import read_pubtator
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "read_chemprot",
     "read_iob",
     "read_jsonl",
+    "read_mtsamples",
     "read_pubtator",
     "to_json",
     "write_ann",

@@ -1,0 +1,33 @@
+"""Go on pretraining an encoder on notes without annotation (masked-language modelling).
+
+python jobs/pretrain.py --config conf/pretrain_minilm.yml --set model=PATH_OR_NAME
+Started again after a kill, it goes on from the last epoch. What it writes is a checkpoint to
+fine-tune: jobs/train.py --set model=FOLDER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from spanlake.core.config import load_config
+from spanlake.core.train_config import MaskedTrainConfig
+from spanlake.spark.arguments import parser, run_job
+
+
+def job(arguments: argparse.Namespace) -> int:
+    config = load_config(MaskedTrainConfig, arguments.config, arguments.overrides)
+    from spanlake.training.pretraining import pretrain
+
+    print(json.dumps(pretrain(config), indent=2))
+    print(f"model: {config.to}")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_job(job, parser(str(__doc__)).parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

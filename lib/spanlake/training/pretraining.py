@@ -1,0 +1,105 @@
+"""Further pretraining of an encoder on notes without annotation, before it is fine-tuned."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from spanlake.core.corpora import read_mtsamples
+from spanlake.core.errors import ConfigError, DataError
+from spanlake.core.train_config import MaskedTrainConfig
+from spanlake.core.units import Note
+from spanlake.models.loading import find_folder
+from spanlake.models.network import load_checkpoint, most_pieces
+from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
+from spanlake.training.masking import MaskedLearner, WordMasker, masking_features
+from spanlake.training.recipe import (
+    METRICS,
+    WORK,
+    prepare,
+    unlabelled_recipe,
+    uses_bf16,
+    write_json,
+)
+from spanlake.training.trainer import BatchTrainer, arguments_of, last_checkpoint, metrics_of
+
+log = logging.getLogger(__name__)
+
+
+def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
+    """Train `config.model` to guess hidden words of the notes, into `config.to`; return metrics.
+
+    The folder is a checkpoint like any other. It is left as it is when it was made by the same
+    recipe, unless `config.resume` is false. Source: arXiv 2004.10964 (task-adaptive pretraining).
+    """
+    top, notes = Path(config.to), unlabelled_notes(config)
+    recipe = unlabelled_recipe(notes, config)
+    done = top / METRICS
+    if config.resume and done.exists() and json.loads(done.read_text())["recipe"] == recipe:
+        log.info("%s: already trained by this recipe", top)
+        return json.loads(done.read_text())
+    done.unlink(missing_ok=True)
+    prepare(top, recipe, (), resume=config.resume)
+    metrics = {"recipe": recipe, "notes": len(notes), **_fit(notes, config)}
+    write_json(done, metrics)
+    shutil.rmtree(top / WORK)
+    return metrics
+
+
+def unlabelled_notes(config: MaskedTrainConfig) -> list[Note]:
+    """Return the notes but those that the table `leave_out` names; raises DataError for none."""
+    left_out: set[str] = set()
+    if config.leave_out:
+        with Path(config.leave_out).open(encoding="utf-8", newline="") as file:
+            left_out = {row["note_id"] for row in csv.DictReader(file, delimiter="\t")}
+    notes = [note for note in read_mtsamples(Path(config.notes)) if note.note_id not in left_out]
+    if not notes:
+        raise DataError(f"{config.notes}: no notes to learn from")
+    return notes
+
+
+def _fit(notes: list[Note], config: MaskedTrainConfig) -> dict[str, Any]:
+    base, top = find_folder(config.model), Path(config.to)
+    transformers.set_seed(config.seed)  # a fresh head is drawn here
+    model, _ = load_checkpoint(transformers.AutoModelForMaskedLM, base)
+    tokenizer, pieces = checkpoint_tokenizer(base), pieces_of(base)
+    if tokenizer.mask_token_id is None:
+        raise ConfigError(f"{base}: its tokenizer has no mask token")
+    limit = most_pieces(model, pieces, config.max_tokens)
+    masker = WordMasker(
+        mask=tokenizer.mask_token_id,
+        filler=pieces.pad,
+        vocabulary=model.config.vocab_size,
+        share=config.masked,
+    )
+    began = time.monotonic()
+    trainer = BatchTrainer(
+        model=MaskedLearner(model),
+        args=_arguments(config, top / WORK),
+        data_collator=masker,
+        train_dataset=masking_features(notes, pieces, limit=limit),
+    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(top / WORK))
+    model.save_pretrained(top)
+    tokenizer.save_pretrained(top)
+    return metrics_of(trainer, began)
+
+
+def _arguments(config: MaskedTrainConfig, work: Path) -> transformers.TrainingArguments:
+    return arguments_of(
+        work,
+        bf16=uses_bf16(config),
+        seed=config.seed,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_tokens,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        save_total_limit=1,
+    )
