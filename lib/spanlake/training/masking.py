@@ -98,11 +98,20 @@ class WordMasker:
 
 
 class MaskedLearner(nn.Module):
-    """A masked-language model whose head reads the hidden pieces only: a sixth of the work."""
+    """A masked-language model whose head reads the hidden pieces only: a sixth of its work.
+
+    It learns without dropout: the text is read a few times at most, and a CPU is slow at drawing.
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+
+    def train(self, mode: bool = True) -> MaskedLearner:
+        """Set the mode of the learner itself; the model stays in evaluation mode."""
+        self.training = mode
+        self.model.eval()
+        return self
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Any]:
         """Return the mean loss over the pieces that have labels."""
