@@ -18,14 +18,14 @@ from spanlake.core.errors import ConfigError, ModelError  # noqa: E402
 from spanlake.core.spans import entity_at  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.core.units import Unit  # noqa: E402
-from spanlake.models.tagger import extractor  # noqa: E402
+from spanlake.models.tagger import reader  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402
 from spanlake.training.datasets import Example  # noqa: E402
-from spanlake.training.joint import collate_joint, joint_features  # noqa: E402
+from spanlake.training.joint import collate_joint, gold_targets, joint_features  # noqa: E402
 
 TEXTS = [gold.note.note_text for gold in NOTES] + [
     "Na\u0301usea 😀 and cafe\u0301-au-lait spots, İstanbul\u200d score 3.5×10⁹\u00a0/L",
@@ -125,19 +125,19 @@ def test_what_is_learnt_of_a_pair_is_what_is_read_of_it(trained, tiny_base: Path
     parts = [("zosteriform rash", "problem"), ("denies", "negation"), ("daily", "temporal")]
     gold = gold_note("x", text, *parts).annotation
     model = _load(trained[0], max_pair_words=60)
-    options = {"limit": model.limit, "stride": 8, "max_pair_words": 60}
-    example = Example(text, gold)
-    features, _ = joint_features([example], model.pieces, model.labels, **options)
+    [reader] = model.readers
+    targets, _ = gold_targets([Example(text, gold)], model.labels, max_pair_words=60)
+    features = joint_features(targets, reader.pieces, limit=reader.limit, stride=8)
     assert len(features) > 1, "the text needs several windows"
-    [read] = model._read([text])
-    pairs = model._pairs(read, gold.entities)
-    asked = model._pair_inputs(read, gold.entities, pairs)
-    assert pairs == [(0, 1), (0, 2)]
-    batch = collate_joint(features[:1], model.pieces.pad)
-    _, states = model.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+    [read] = model.read([text])
+    asked = model.asked(read, gold.entities)
+    assert asked.places == [(0, 1), (0, 2)]
+    batch = collate_joint(features[:1], reader.pieces.pad)
+    _, states = reader.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
     ends = states[batch["rows"].numpy()[:, None], batch["places"].numpy()].reshape(1, -1)
-    assert np.allclose(ends, np.concatenate([asked[0][:1], asked[1][:1]], axis=1), atol=1e-5)
-    assert (batch["pair_features"].numpy() == asked[2][:1]).all()
+    words_of_ends = [edge for first, last in asked.words[0] for edge in (first, last - 1)]
+    assert np.allclose(ends[0], read.reads[0].states[words_of_ends].ravel(), atol=1e-5)
+    assert (batch["pair_features"].numpy() == asked.told[:1]).all()
 
 
 def test_a_pair_with_a_word_that_leaves_no_pieces_is_not_scored(trained) -> None:
@@ -149,7 +149,7 @@ def test_a_pair_with_a_word_that_leaves_no_pieces_is_not_scored(trained) -> None
 def test_texts_without_any_piece_do_not_spoil_a_training(tiny_base: Path, tmp_path: Path) -> None:
     notes = [*NOTES, *(gold_note(f"z{i}", "\u200d\u200d") for i in range(4))]
     metrics = training.train_tagger(notes, NOTES, _config(tiny_base, tmp_path / "t", epochs=3))
-    assert metrics["windows_without_words"] == 4
+    assert metrics["data"]["sentences"] - metrics["examples"] == 4
     assert np.isfinite(metrics["loss_by_epoch"]).all()
 
 
@@ -167,7 +167,7 @@ def test_graphs_alone_are_read_on_the_cpu_even_where_a_gpu_is(
     for path in trained[0].iterdir():
         if path.name != WEIGHTS:
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(extractor, "_has_gpu", lambda: True)
+    monkeypatch.setattr(reader, "_has_gpu", lambda: True)
     assert "openvino" in _load(tmp_path).device
     (tmp_path / "linker.bin").unlink()
     with pytest.raises(ModelError, match=r"linker.bin missing"):

@@ -77,6 +77,7 @@ class ExtractorConfig(Model):
     kind: Literal["dictionary", "bert", "tagger"] = "tagger"
     labels: str = "kiwi"
     model: str | None = None
+    models: tuple[str, ...] = ()  # of an ensemble of taggers
     main: str | None = None
     modifier: str | None = None
     relation: str | None = None
@@ -99,6 +100,8 @@ class ExtractorConfig(Model):
             raise ValueError("bert needs extractor.model (a trained folder), or main and others")
         if self.kind == "tagger" and any(paths[1:]):
             raise ValueError("the tagger is one model: give extractor.model, or none for `small`")
+        if self.models and (self.kind != "tagger" or self.model):
+            raise ValueError("extractor.models is an ensemble of taggers, and excludes model")
         if self.kind == "bert" and self.model and any(paths[1:]):
             raise ValueError("give extractor.model, or main/modifier/relation, not both")
         if self.stride * 2 >= self.max_tokens:
@@ -109,7 +112,11 @@ class ExtractorConfig(Model):
         """Return the same with absolute paths: executors do not run in the driver's folder."""
         named = {part: getattr(self, part) for part in ("model", "main", "modifier", "relation")}
         there = {part: path for part, path in named.items() if path and Path(path).is_dir()}
-        return self.model_copy(update={p: str(Path(path).resolve()) for p, path in there.items()})
+        found = {part: str(Path(path).resolve()) for part, path in there.items()}
+        models = [
+            str(Path(name).resolve()) if Path(name).is_dir() else name for name in self.models
+        ]
+        return self.model_copy(update={**found, "models": tuple(models)})
 
 
 class ExtractConfig(Model):

@@ -12,12 +12,10 @@ from spanlake.core.config import Model, load_config, read_values
 from spanlake.core.errors import ConfigError
 
 
-class TrainConfig(Model):
-    """What every recipe says. `train` may be several folders; `dev` is scored and never learnt."""
+class Recipe(Model):
+    """What every recipe says: from which checkpoint, to which folder, and how texts are cut."""
 
     model: str
-    train: str | tuple[str, ...]
-    dev: str | None = None
     to: str
     labels: str = "kiwi"
     max_tokens: int = Field(256, ge=16, le=8192)
@@ -28,10 +26,20 @@ class TrainConfig(Model):
     resume: bool = True
 
     @model_validator(mode="after")
-    def _windows_move_on(self) -> TrainConfig:
+    def _windows_move_on(self) -> Recipe:
         if self.stride * 2 >= self.max_tokens:
             raise ValueError("stride must be less than half of max_tokens")
         return self
+
+
+class TrainConfig(Recipe):
+    """A recipe over annotated notes.
+
+    `train` may be several folders; `dev` is scored and never learnt.
+    """
+
+    train: str | tuple[str, ...]
+    dev: str | None = None
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -52,14 +60,13 @@ class BertTrainConfig(TrainConfig):
     max_pair_tokens: int = Field(48, ge=16)
 
 
-class TaggerTrainConfig(TrainConfig):
-    """One model for all. Rates are those of the backbone's last layer and of the fresh heads.
+class TaggerOptions(Model):
+    """How a tagger learns. Rates are those of the backbone's last layer and of the fresh heads.
 
     `layer_decay` multiplies the rate from each layer to the one below it; `weight_average` is the
     decay of the moving average that is saved; `batch_tokens` counts padding.
     """
 
-    kind: Literal["tagger"] = "tagger"
     epochs: int = Field(12, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
     head_learning_rate: float = Field(1e-3, gt=0)
@@ -71,16 +78,34 @@ class TaggerTrainConfig(TrainConfig):
     batch_tokens: int = Field(768, ge=16)
 
 
-class MaskedTrainConfig(Model):
-    """`jobs/pretrain.py`: an encoder guesses hidden words of notes without annotation.
+class TaggerTrainConfig(TaggerOptions, TrainConfig):
+    """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept."""
 
-    `notes` is a file of `read_mtsamples`; `leave_out` a tab-separated table whose column `note_id`
-    names notes that are not read; `masked` the share of words that is hidden.
+    kind: Literal["tagger"] = "tagger"
+
+
+class UnlabelledNotes(Model):
+    """Notes without annotation: `notes` is a file of `read_mtsamples`.
+
+    `leave_out` is a tab-separated table whose column `note_id` names notes that are not read.
     """
 
-    model: str
     notes: str
     leave_out: str | None = None
+
+
+class DistilConfig(TaggerOptions, UnlabelledNotes, Recipe):
+    """`jobs/distil.py`: a student learns what an ensemble of taggers says of unannotated notes."""
+
+    teachers: tuple[str, ...] = Field(min_length=1)
+    epochs: int = Field(2, ge=1)
+    batch_tokens: int = Field(1536, ge=16)
+
+
+class MaskedTrainConfig(UnlabelledNotes):
+    """`jobs/pretrain.py`: an encoder guesses the share `masked` of the notes' words."""
+
+    model: str
     to: str
     epochs: int = Field(2, ge=1)
     learning_rate: float = Field(5e-4, gt=0)

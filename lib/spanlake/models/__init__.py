@@ -56,7 +56,8 @@ def model_fingerprint(config: ExtractorConfig) -> str:
     if config.kind == "tagger":
         from spanlake.models.tagger.folder import fingerprint, locate
 
-        return fingerprint(locate(config), config)
+        labels = load_labels(config.labels)
+        return fingerprint(locate(config, labels), config, labels)
     from spanlake.models.loading import fingerprint_of_config
 
     return fingerprint_of_config(config)

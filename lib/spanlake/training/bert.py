@@ -1,25 +1,15 @@
-"""Training of the `bert` extractor: three models into one folder, taken up where it was killed.
-
-All that changes the outcome is the recipe. A run started again with the same recipe goes on from
-its last epoch; another recipe starts over.
-"""
+"""Training of the `bert` extractor: three models into one folder, taken up where it was killed."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import ConfigError
 from spanlake.core.labels import LAYERS, LabelSet, load_labels
 from spanlake.core.train_config import BertTrainConfig
 from spanlake.models.bert import Bert
@@ -30,13 +20,12 @@ from spanlake.models.loading import (
     file_digests,
     find_folder,
     parts_of,
-    read_manifest,
     write_manifest,
 )
 from spanlake.training.datasets import Example, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.fitting import Places, fit_linker, fit_tagger
-from spanlake.training.recipe import METRICS, WORK, is_finished, prepare, recipe_of, write_json
+from spanlake.training.recipe import METRICS, WORK, extractor_config, make, recipe_of, write_json
 
 log = logging.getLogger(__name__)
 
@@ -50,31 +39,29 @@ def train_bert(
     and the finished extractor's scores on `dev`, on which nothing is chosen. A finished folder of
     the same recipe is left as it is, unless `config.resume` is false.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     labels, top = load_labels(config.labels), Path(config.to)
-    extractor_config = _extractor_config(config)
+    reading = extractor_config(KIND, config, TRAINED_OPTIONS)
     recipe = recipe_of(notes, labels, config)
-    if config.resume and is_finished(top, KIND, recipe):
-        log.info("%s: already trained by this recipe", top)
-    else:
-        prepare(top, recipe, PARTS, resume=config.resume)
-        summary = _train_models(notes, labels, config)
-        files = file_digests(parts_of(top))
-        write_manifest(top, KIND, labels, {"training": {"recipe": recipe, **summary}}, files)
-        shutil.rmtree(top / WORK)
-    metrics = dict(read_manifest(top, KIND)["training"])
-    metrics["dev"] = strict_scores(dev, Bert(extractor_config)) if dev else None
+    metrics = make(
+        top,
+        KIND,
+        recipe,
+        lambda: _fit(notes, labels, config, recipe),
+        parts=PARTS,
+        resume=config.resume,
+    )
+    metrics["dev"] = strict_scores(dev, Bert(reading)) if dev else None
     write_json(top / METRICS, metrics)
     return metrics
 
 
-def _extractor_config(config: BertTrainConfig) -> ExtractorConfig:
-    """Return the configuration that the dev notes are read with; wrong options show here."""
-    try:
-        shared = config.model_dump(include={"labels", *TRAINED_OPTIONS})
-        return ExtractorConfig.model_validate({"kind": "bert", "model": config.to, **shared})
-    except ValidationError as error:
-        raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from None
+def _fit(
+    notes: Sequence[GoldNote], labels: LabelSet, config: BertTrainConfig, recipe: dict[str, Any]
+) -> None:
+    top = Path(config.to)
+    summary = _train_models(notes, labels, config)
+    files = file_digests(parts_of(top))
+    write_manifest(top, KIND, labels, {"training": {"recipe": recipe, **summary}}, files)
 
 
 def _train_models(

@@ -12,7 +12,7 @@ from spanlake.core.errors import DataError
 from spanlake.core.train_config import TaggerTrainConfig
 from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.training.tagger import extractor_config, train_tagger
+from spanlake.training.tagger import tagger_config, train_tagger
 
 
 def read_folds(path: Path) -> dict[str, int]:
@@ -46,5 +46,5 @@ def out_of_fold(
         mine = config.model_copy(update={"to": str(Path(config.to) / f"fold-{fold}")})
         train_tagger([one for one in notes if folds[one.note.note_id] != fold], [], mine)
         held_out = [one for one in notes if folds[one.note.note_id] == fold]
-        scores |= scores_by_note(held_out, OnePassTagger(extractor_config(mine)))
+        scores |= scores_by_note(held_out, OnePassTagger(tagger_config(mine)))
     return scores

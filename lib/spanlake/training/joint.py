@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,71 +18,72 @@ from spanlake.models.batching import pad
 from spanlake.models.pairs import candidates
 from spanlake.models.pieces import Pieces
 from spanlake.models.tagger.module import OnePass
-from spanlake.models.tagger.pair_features import pair_features, word_spans
+from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
 from spanlake.models.windows import Cut, cut, owners
-from spanlake.training.datasets import NO_LABEL, Example, Feature
+from spanlake.training.datasets import Example, Feature
 
 
-def joint_features(
-    examples: Iterable[Example],
-    pieces: Pieces,
-    labels: LabelSet,
-    *,
-    limit: int,
-    stride: int,
-    max_pair_words: int,
-) -> tuple[list[Feature], Counter[str]]:
-    """Return a feature for every window of every example.
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """A text with what a model should say of it; all rows are probabilities.
 
-    `tags` is ``[pieces, layers]``, at each word's first piece in the window that owns the word;
-    `places` ``[pairs, 4]``: the pieces where head and tail begin, and where their last words do.
-    Counts what was widened to words or left out, and pairs.
+    `tags` is ``[words, tags of all layers]``, a distribution a layer; `pairs` the words of heads
+    and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``.
     """
-    features: list[Feature] = []
+
+    text: str
+    words: list[Span]
+    tags: np.ndarray
+    pairs: list[tuple[WordSpan, WordSpan]]
+    told: np.ndarray
+    related: np.ndarray
+
+
+def gold_targets(
+    examples: Iterable[Example], labels: LabelSet, *, max_pair_words: int
+) -> tuple[list[Target], Counter[str]]:
+    """Return what the gold says, and counts of what was widened to words or left out, and pairs."""
     counts: Counter[str] = Counter()
-    for example in examples:
-        spans = words(example.text)
-        one = cut(example.text, spans, pieces, limit=limit, stride=stride)
-        tags = _tags(example, spans, labels, counts)
-        pairs = _pairs(example, spans, labels, max_pair_words, counts)
-        owner = owners(one.windows)
-        for i, window in enumerate(one.windows):
-            feature = _feature(one, window, tags, owner == i, pairs, pieces)
-            if (feature["tags"] == NO_LABEL).all():
-                counts["windows_without_words"] += 1
-            else:
-                features.append(feature)
-    return features, counts
+    return [_gold_target(one, labels, max_pair_words, counts) for one in examples], counts
+
+
+def _gold_target(example: Example, labels: LabelSet, most: int, counts: Counter[str]) -> Target:
+    text, entities = example.text, example.gold.entities
+    spans = words(text)
+    asked = candidates(spans, entities, labels, most) if labels.relations else []
+    covered = word_spans(spans, entities)
+    return Target(
+        text,
+        spans,
+        _tags(example, spans, labels, counts),
+        [(covered[head], covered[tail]) for head, tail in asked],
+        pair_features(text, spans, entities, asked, labels),
+        _related(example, asked, labels, counts),
+    )
 
 
 def _tags(
     example: Example, spans: Sequence[Span], labels: LabelSet, counts: Counter[str]
 ) -> np.ndarray:
-    """Return ``[words, layers]`` tag numbers."""
-    columns = []
+    """Return ``[words, tags of all layers]`` ones and zeros."""
+    layers = []
     for layer in LAYERS:
         wanted = labels.labels_of(layer)
         if not wanted:
             continue
-        number = {tag: i for i, tag in enumerate(tag_names(wanted))}
+        names = tag_names(wanted)
         encoded = encode(spans, example.gold.entities, wanted)
         counts["widened"] += encoded.widened
         counts["overlapping"] += encoded.left_out
-        columns.append([number[tag] for tag in encoded.tags])
-    return np.array(columns, dtype=np.int64).T
+        numbers = [names.index(tag) for tag in encoded.tags]
+        layers.append(np.eye(len(names), dtype=np.float32)[numbers])
+    return np.concatenate(layers, axis=1)
 
 
-Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # word places, features, related
-
-
-def _pairs(
-    example: Example, spans: Sequence[Span], labels: LabelSet, most: int, counts: Counter[str]
-) -> Pairs:
-    """Return ``[pairs, 4]`` words, ``[pairs, features]`` and ``[pairs, relations]`` ones."""
-    entities = example.gold.entities
-    asked = candidates(spans, entities, labels, most) if labels.relations else []
-    covered = word_spans(spans, entities)
-    places = [(*covered[head], *covered[tail]) for head, tail in asked]
+def _related(
+    example: Example, asked: Sequence[tuple[int, int]], labels: LabelSet, counts: Counter[str]
+) -> np.ndarray:
+    """Return ``[pairs, relations]`` ones and zeros."""
     names = list(labels.relations)
     related = np.zeros((len(asked), len(names)), dtype=np.float32)
     position = {pair: i for i, pair in enumerate(asked)}
@@ -92,37 +94,58 @@ def _pairs(
             related[position[pair], names.index(relation.label)] = 1.0
     counts["pairs"] += len(asked)
     counts["pairs_related"] += int(related.any(axis=1).sum())
-    # the last word itself, not one past it
-    words_of = np.array(places, dtype=np.int64).reshape(-1, 4) - np.array([0, 1, 0, 1])
-    return words_of, pair_features(example.text, spans, entities, asked, labels), related
+    return related
 
 
-def _feature(
-    one: Cut, window: tuple[int, int], tags: np.ndarray, own: np.ndarray, pairs: Pairs, p: Pieces
-) -> Feature:
-    first, last = window
+def joint_features(
+    targets: Iterable[Target], pieces: Pieces, *, limit: int, stride: int
+) -> list[Feature]:
+    """Return a feature for every window of every target that owns a word.
+
+    `tags` is ``[pieces, tags]``, a row at each word's first piece in the window that owns the
+    word, zeros elsewhere; `places` ``[pairs, 4]``: the pieces where head and tail begin, and where
+    their last words do.
+    """
+    features: list[Feature] = []
+    for target in targets:
+        one = cut(target.text, target.words, pieces, limit=limit, stride=stride)
+        owner = owners(one.windows)
+        made = [_feature(one, i, owner == i, target, pieces) for i in range(len(one.windows))]
+        features += [feature for feature in made if feature["tags"].any()]
+    return features
+
+
+def _feature(one: Cut, number: int, own: np.ndarray, target: Target, p: Pieces) -> Feature:
+    first, last = one.windows[number]
     sizes = np.array([len(ids) for ids in one.pieces[first:last]])
     starts = np.cumsum(sizes) - sizes + len(p.before)
     ids = p.wrap([piece for ids in one.pieces[first:last] for piece in ids])
-    targets = np.full((len(ids), tags.shape[1]), NO_LABEL, dtype=np.int64)
+    tags = np.zeros((len(ids), target.tags.shape[1]), dtype=target.tags.dtype)
     learnt = own[first:last] & (sizes > 0)
-    targets[starts[learnt]] = tags[first:last][learnt]
-    places, told, related = pairs
+    tags[starts[learnt]] = target.tags[first:last][learnt]
+    places = _ends(target.pairs)
     inside = np.flatnonzero(((places >= first) & (places < last)).all(axis=1))
     inside = inside[(sizes[places[inside] - first] > 0).all(axis=1)]
     return {
         "input_ids": ids,
-        "tags": targets,
+        "tags": tags,
         "places": starts[places[inside] - first].reshape(-1, 4),
-        "pair_features": told[inside],
-        "related": related[inside],
+        "pair_features": target.told[inside],
+        "related": target.related[inside],
     }
+
+
+def _ends(pairs: Sequence[tuple[WordSpan, WordSpan]]) -> np.ndarray:
+    """Return ``[pairs, 4]``: first and last word of head and tail."""
+    return np.array(
+        [(head[0], head[1] - 1, tail[0], tail[1] - 1) for head, tail in pairs], dtype=np.int64
+    ).reshape(-1, 4)
 
 
 def collate_joint(features: Sequence[Mapping[str, Any]], filler: int) -> dict[str, Tensor]:
     """Return a padded batch; pairs of all sequences stand one after another, `rows` says whose."""
     ids, mask = pad([feature["input_ids"] for feature in features], filler)
-    tags = np.full((*ids.shape, features[0]["tags"].shape[1]), NO_LABEL, dtype=np.int64)
+    tags = np.zeros((*ids.shape, features[0]["tags"].shape[1]), dtype=np.float32)
     for row, feature in enumerate(features):
         tags[row, : len(feature["tags"])] = feature["tags"]
     rows = np.repeat(np.arange(len(features)), [len(feature["places"]) for feature in features])
@@ -135,7 +158,10 @@ def collate_joint(features: Sequence[Mapping[str, Any]], filler: int) -> dict[st
 
 
 class JointLearner(nn.Module):
-    """The tagger with its loss: the mean over the layers' tags, plus that over the pairs."""
+    """The tagger with its loss: cross entropy of each layer's tags, plus that of the pairs.
+
+    Each is a mean over the words or pairs of the batch; targets may be soft.
+    """
 
     def __init__(self, module: OnePass) -> None:
         super().__init__()
@@ -153,13 +179,10 @@ class JointLearner(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the loss of a batch of `collate_joint`."""
         logits, states = self.module(input_ids, attention_mask)
-        layers = [size for size in self.module.shape.tags if size]
-        losses = [
-            nn.functional.cross_entropy(
-                part.flatten(0, 1), tags[..., i].flatten(), ignore_index=NO_LABEL
-            )
-            for i, part in enumerate(logits.split(layers, dim=-1))
-        ]
+        learnt = tags.any(dim=-1)
+        layers = self.module.shape.tags
+        parts = zip(logits[learnt].split(layers, -1), tags[learnt].split(layers, -1), strict=True)
+        losses = [nn.functional.cross_entropy(part, target) for part, target in parts]
         if self.module.linker is not None and len(rows):
             ends = states[rows[:, None], places].flatten(1)  # [pairs, 4 * hidden]
             heads, tails = ends.chunk(2, dim=1)

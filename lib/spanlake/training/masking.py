@@ -17,6 +17,7 @@ from spanlake.core.units import Note
 from spanlake.models.batching import pad
 from spanlake.models.pieces import Pieces
 from spanlake.training.datasets import NO_LABEL, Feature
+from spanlake.training.trainer import BatchTrainer
 
 MASKED, KEPT = (
     0.8,
@@ -97,28 +98,20 @@ class WordMasker:
         }
 
 
-class MaskedLearner(nn.Module):
-    """A masked-language model whose head reads the hidden pieces only: a sixth of its work.
+class MaskedTrainer(BatchTrainer):
+    """Trains a masked-language model whose head reads the hidden pieces only: a sixth of its work.
 
     It learns without dropout: the text is read a few times at most, and a CPU is slow at drawing.
     """
 
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def train(self, mode: bool = True) -> MaskedLearner:
-        """Set the mode of the learner itself; the model stays in evaluation mode."""
-        self.training = mode
-        self.model.eval()
-        return self
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Any]:
+    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
         """Return the mean loss over the pieces that have labels."""
-        read = self.model.base_model(input_ids=input_ids, attention_mask=attention_mask)
+        model.eval()
+        body, labels = model.base_model, inputs["labels"]
+        read = body(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
         hidden = labels != NO_LABEL
         states = read.last_hidden_state[hidden]
-        for part in self.model.children():
-            if part is not self.model.base_model:
+        for part in model.children():
+            if part is not body:
                 states = part(states)
-        return {"loss": nn.functional.cross_entropy(states, labels[hidden])}
+        return nn.functional.cross_entropy(states, labels[hidden])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
@@ -12,14 +11,13 @@ from typing import Any
 
 import transformers
 
-from spanlake.core.corpora import read_mtsamples
-from spanlake.core.errors import ConfigError, DataError
+from spanlake.core.errors import ConfigError
 from spanlake.core.train_config import MaskedTrainConfig
 from spanlake.core.units import Note
 from spanlake.models.loading import find_folder
 from spanlake.models.network import load_checkpoint, most_pieces
 from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
-from spanlake.training.masking import MaskedLearner, WordMasker, masking_features
+from spanlake.training.masking import MaskedTrainer, WordMasker, masking_features
 from spanlake.training.recipe import (
     METRICS,
     WORK,
@@ -28,7 +26,8 @@ from spanlake.training.recipe import (
     uses_bf16,
     write_json,
 )
-from spanlake.training.trainer import BatchTrainer, arguments_of, last_checkpoint, metrics_of
+from spanlake.training.trainer import arguments_of, last_checkpoint, metrics_of
+from spanlake.training.unlabelled import unlabelled_notes
 
 log = logging.getLogger(__name__)
 
@@ -53,18 +52,6 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
     return metrics
 
 
-def unlabelled_notes(config: MaskedTrainConfig) -> list[Note]:
-    """Return the notes but those that the table `leave_out` names; raises DataError for none."""
-    left_out: set[str] = set()
-    if config.leave_out:
-        with Path(config.leave_out).open(encoding="utf-8", newline="") as file:
-            left_out = {row["note_id"] for row in csv.DictReader(file, delimiter="\t")}
-    notes = [note for note in read_mtsamples(Path(config.notes)) if note.note_id not in left_out]
-    if not notes:
-        raise DataError(f"{config.notes}: no notes to learn from")
-    return notes
-
-
 def _fit(notes: list[Note], config: MaskedTrainConfig) -> dict[str, Any]:
     base, top = find_folder(config.model), Path(config.to)
     transformers.set_seed(config.seed)  # a fresh head is drawn here
@@ -80,8 +67,8 @@ def _fit(notes: list[Note], config: MaskedTrainConfig) -> dict[str, Any]:
         share=config.masked,
     )
     began = time.monotonic()
-    trainer = BatchTrainer(
-        model=MaskedLearner(model),
+    trainer = MaskedTrainer(
+        model=model,
         args=_arguments(config, top / WORK),
         data_collator=masker,
         train_dataset=masking_features(notes, pieces, limit=limit),

@@ -10,16 +10,19 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import ModelError
+from spanlake.core.errors import ConfigError, ModelError
 from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.core.sentences import SPLITTER_VERSION
-from spanlake.core.train_config import MaskedTrainConfig, TrainConfig
+from spanlake.core.train_config import DistilConfig, MaskedTrainConfig, Recipe, TrainConfig
 from spanlake.core.units import Note
 from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
@@ -43,19 +46,21 @@ def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) 
     }
 
 
-def unlabelled_recipe(notes: Sequence[Note], config: MaskedTrainConfig) -> dict[str, Any]:
+def unlabelled_recipe(
+    notes: Sequence[Note], config: MaskedTrainConfig | DistilConfig
+) -> dict[str, Any]:
     """Return the recipe of a training without annotation."""
     digest = hashlib.sha256()
     for note in notes:
         digest.update(repr((note.note_id, note.note_text)).encode())
     return {
-        **config.model_dump(exclude=NOT_RECIPE | {"notes", "leave_out"}),
+        **config.model_dump(exclude=NOT_RECIPE | {"notes", "leave_out", "teachers"}),
         **_machinery(config),
         "notes_sha256": digest.hexdigest(),
     }
 
 
-def _machinery(config: TrainConfig | MaskedTrainConfig) -> dict[str, Any]:
+def _machinery(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
     return {
         "model": Path(config.model).name,
         "model_files": file_digests({"base": find_folder(config.model)}),
@@ -65,7 +70,19 @@ def _machinery(config: TrainConfig | MaskedTrainConfig) -> dict[str, Any]:
     }
 
 
-def uses_bf16(config: TrainConfig | MaskedTrainConfig) -> bool:
+def extractor_config(kind: str, config: Recipe, options: Iterable[str]) -> ExtractorConfig:
+    """Return how the model that `config` trains is read with; `options` are read as trained.
+
+    Raises ConfigError for options that no extractor can have.
+    """
+    try:
+        shared = config.model_dump(include={"labels", *options})
+        return ExtractorConfig.model_validate({"kind": kind, "model": config.to, **shared})
+    except ValidationError as error:
+        raise ConfigError("; ".join(problem["msg"] for problem in error.errors())) from None
+
+
+def uses_bf16(config: Recipe | MaskedTrainConfig) -> bool:
     """Tell whether this machine trains by this recipe in bfloat16."""
     if config.precision == "auto":
         return gains_from_bf16(pick_device("auto"))
@@ -77,6 +94,29 @@ def _notes_digest(notes: Sequence[GoldNote]) -> str:
     for gold in notes:
         digest.update(repr((gold.note.note_id, gold.note.note_text, gold.annotation)).encode())
     return digest.hexdigest()
+
+
+def make(
+    top: Path,
+    kind: str,
+    recipe: dict[str, Any],
+    fit: Callable[[], None],
+    *,
+    parts: Iterable[str] = (),
+    resume: bool,
+) -> dict[str, Any]:
+    """Have `fit` train the model folder `top`, unless this recipe has; return its metrics.
+
+    `parts` are the folders inside `top` that a training writes. Without `resume` nothing that is
+    there already is used.
+    """
+    if resume and is_finished(top, kind, recipe):
+        log.info("%s: already trained by this recipe", top)
+    else:
+        prepare(top, recipe, parts, resume=resume)
+        fit()
+        shutil.rmtree(top / WORK)
+    return dict(read_manifest(top, kind)["training"])
 
 
 def is_finished(top: Path, kind: str, recipe: dict[str, Any]) -> bool:

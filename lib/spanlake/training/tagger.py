@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.bio import tag_names
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import ConfigError, DataError, ModelError
-from spanlake.core.labels import LAYERS, LabelSet, load_labels
-from spanlake.core.train_config import TaggerTrainConfig
-from spanlake.models.loading import find_folder, missing_packages, read_manifest
+from spanlake.core.labels import LabelSet, load_labels
+from spanlake.core.train_config import DistilConfig, Recipe, TaggerTrainConfig
+from spanlake.models.loading import MANIFEST, find_folder, missing_packages
 from spanlake.models.network import load_checkpoint, most_pieces
-from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
+from spanlake.models.pieces import Pieces, pieces_of
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.models.tagger.folder import KIND, save
+from spanlake.models.tagger.folder import KIND, checked, load_module, save
 from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
+from spanlake.models.tagger.reader import tag_counts
 from spanlake.training.averaging import AVERAGE, WeightAverage
 from spanlake.training.datasets import Feature, examples_of
 from spanlake.training.evaluation import strict_scores
-from spanlake.training.joint import JointLearner, collate_joint, joint_features
+from spanlake.training.joint import (
+    JointLearner,
+    Target,
+    collate_joint,
+    gold_targets,
+    joint_features,
+)
 from spanlake.training.recipe import (
     METRICS,
     WORK,
-    is_finished,
-    prepare,
+    extractor_config,
+    make,
     recipe_of,
     uses_bf16,
     write_json,
@@ -47,8 +51,6 @@ except ImportError:
 
 LAYER = re.compile(r"\.(?:layer|layers|albert_layers|block|h)\.(\d+)\.")
 
-log = logging.getLogger(__name__)
-
 
 def train_tagger(
     notes: Sequence[GoldNote], dev: Sequence[GoldNote], config: TaggerTrainConfig
@@ -60,47 +62,60 @@ def train_tagger(
     """
     labels, top = load_labels(config.labels), Path(config.to)
     recipe = recipe_of(notes, labels, config)
-    if config.resume and is_finished(top, KIND, recipe):
-        log.info("%s: already trained by this recipe", top)
-    else:
-        prepare(top, recipe, (), resume=config.resume)
-        _fit(notes, labels, config, recipe)
-        shutil.rmtree(top / WORK)
-    metrics = dict(read_manifest(top, KIND)["training"])
-    metrics["dev"] = strict_scores(dev, OnePassTagger(extractor_config(config))) if dev else None
+    reading = tagger_config(config)
+    metrics = make(
+        top, KIND, recipe, lambda: _fit(notes, labels, config, recipe), resume=config.resume
+    )
+    metrics["dev"] = strict_scores(dev, OnePassTagger(reading)) if dev else None
     write_json(top / METRICS, metrics)
     return metrics
 
 
-def extractor_config(config: TaggerTrainConfig) -> ExtractorConfig:
+def tagger_config(config: Recipe) -> ExtractorConfig:
     """Return how the model that `config` trains is read with."""
-    shared = config.model_dump(include={"labels", "max_tokens", "stride", "max_pair_words"})
-    return ExtractorConfig.model_validate({"kind": KIND, "model": config.to, **shared})
+    return extractor_config(KIND, config, ("max_tokens", "stride", "max_pair_words"))
 
 
 def _fit(
     notes: Sequence[GoldNote], labels: LabelSet, config: TaggerTrainConfig, recipe: dict[str, Any]
 ) -> None:
-    base, top = find_folder(config.model), Path(config.to)
-    transformers.set_seed(config.seed)  # the fresh heads are drawn here
-    module = OnePass(_backbone(base, config), shape_of(labels, config))
-    pieces = pieces_of(base)
-    limit = most_pieces(module.backbone, pieces, config.max_tokens)
-    options = {"limit": limit, "stride": config.stride, "max_pair_words": config.max_pair_words}
     examples, data = examples_of(notes)
-    features, counts = joint_features(examples, pieces, labels, **options)
+    targets, counts = gold_targets(examples, labels, max_pair_words=config.max_pair_words)
+    fit(targets, labels, config, {"recipe": recipe, **counts, "data": dict(data)})
+
+
+Config = TaggerTrainConfig | DistilConfig
+
+
+def fit(
+    targets: Sequence[Target], labels: LabelSet, config: Config, told: Mapping[str, Any]
+) -> None:
+    """Train a tagger on `targets` and save it in `config.to`; `told` goes into its manifest too."""
+    top = Path(config.to)
+    transformers.set_seed(config.seed)  # fresh heads are drawn here
+    module, pieces = start_of(find_folder(config.model), labels, config)
+    limit = most_pieces(module.backbone, pieces, config.max_tokens)
+    features = joint_features(targets, pieces, limit=limit, stride=config.stride)
     metrics = _train(module, features, pieces.pad, config, top / WORK)
-    training = {"recipe": recipe, **metrics, **counts, "data": dict(data)}
-    details = {"longest": limit + pieces.specials, "training": training}
-    save(module, checkpoint_tokenizer(base), labels, top, details)
+    details = {"longest": limit + pieces.specials, "training": {**told, **metrics}}
+    save(module, pieces, labels, top, details)
 
 
-def shape_of(labels: LabelSet, config: TaggerTrainConfig) -> Shape:
+def start_of(base: Path, labels: LabelSet, config: Config) -> tuple[OnePass, Pieces]:
+    """Return what training starts from: an encoder with fresh heads, or a tagger as it is.
+
+    Raises ModelError for a tagger of another label set.
+    """
+    if (base / MANIFEST).is_file():
+        folder = checked(base, labels)
+        return load_module(base), folder.pieces()
+    return OnePass(_backbone(base, config), shape_of(labels, config)), pieces_of(base)
+
+
+def shape_of(labels: LabelSet, config: Config) -> Shape:
     """Return the heads' sizes for a label set."""
     return Shape(
-        tags=tuple(
-            len(tag_names(labels.labels_of(layer))) for layer in LAYERS if labels.labels_of(layer)
-        ),
+        tags=tuple(tag_counts(labels)),
         relations=len(labels.relations),
         pair_features=feature_count(labels),
         mixed_layers=config.mixed_layers,
@@ -108,7 +123,7 @@ def shape_of(labels: LabelSet, config: TaggerTrainConfig) -> Shape:
     )
 
 
-def _backbone(base: Path, config: TaggerTrainConfig) -> Any:
+def _backbone(base: Path, config: Config) -> Any:
     """Load an encoder; raises ModelError when weights are missing, ConfigError for its depth."""
     backbone, missing = load_checkpoint(transformers.AutoModel, base)
     if missing:
@@ -120,7 +135,7 @@ def _backbone(base: Path, config: TaggerTrainConfig) -> Any:
 
 
 def _train(
-    module: OnePass, features: list[Feature], filler: int, config: TaggerTrainConfig, work: Path
+    module: OnePass, features: list[Feature], filler: int, config: Config, work: Path
 ) -> dict[str, Any]:
     if not features:
         raise DataError("the notes hold nothing to train on")
@@ -140,7 +155,7 @@ def _train(
     return metrics_of(trainer, began)
 
 
-def parameter_groups(module: OnePass, config: TaggerTrainConfig) -> list[dict[str, Any]]:
+def parameter_groups(module: OnePass, config: Config) -> list[dict[str, Any]]:
     """Return AdamW's groups: heads at their own rate, each layer at `layer_decay` of the next.
 
     Biases and norms are not decayed.
@@ -161,7 +176,7 @@ def parameter_groups(module: OnePass, config: TaggerTrainConfig) -> list[dict[st
     ]
 
 
-def _arguments(config: TaggerTrainConfig, work: Path) -> transformers.TrainingArguments:
+def _arguments(config: Config, work: Path) -> transformers.TrainingArguments:
     arguments = arguments_of(
         work,
         bf16=uses_bf16(config),

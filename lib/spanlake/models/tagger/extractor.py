@@ -1,8 +1,10 @@
-"""The `tagger` extractor: entities of both layers and their relations from one forward pass."""
+"""The `tagger` extractor: entities of both layers and their relations from one forward pass.
+
+Several models may read together: the probabilities of tags and of pairs are then their means.
+"""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,37 +14,55 @@ import numpy as np
 
 from spanlake.core.bio import tag_names, words
 from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ModelError
-from spanlake.core.labels import LAYERS, load_labels
+from spanlake.core.labels import LAYERS, LabelSet, load_labels
 from spanlake.core.spans import Entity, Relation, Span, check_offsets
 from spanlake.core.units import Extraction, Unit
-from spanlake.models.batching import Tokens, pad, run_batched
 from spanlake.models.decoding import SCORE_DIGITS, TagDecoder, tag_decoder
 from spanlake.models.guard import extract_encodable
 from spanlake.models.pairs import candidates
 from spanlake.models.stats import Stats
-from spanlake.models.tagger.engines import ENCODER, Engine, OpenVino, Torch
-from spanlake.models.tagger.folder import WEIGHTS, Folder, fingerprint, locate
+from spanlake.models.tagger.folder import fingerprint, locate
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
-from spanlake.models.windows import cut
+from spanlake.models.tagger.reader import Read, Reader, tag_counts
 
 UNITS_AT_ONCE = 2048  # hidden states of all their words are held: 100 MB for 384 numbers a word
-PAIRS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Read:
-    """A text as the model has read it: a row of tag logits and of hidden state a word.
+class ReadText:
+    """A text as all models have read it: `probabilities` are the mean over those that saw a word.
 
-    Rows of words of which the tokenizer leaves nothing are zeros, and false in `seen`.
+    Rows of words that none has seen are zeros, and false in `seen`.
     """
 
     text: str
     words: list[Span]
-    logits: np.ndarray
-    states: np.ndarray
+    reads: tuple[Read, ...]
+    probabilities: np.ndarray
     seen: np.ndarray
-    unseen_chars: int
+
+    @classmethod
+    def of(cls, text: str, words: list[Span], reads: tuple[Read, ...]) -> ReadText:
+        saw = np.sum([read.seen for read in reads], axis=0)
+        total = np.sum([read.probabilities for read in reads], axis=0)
+        return cls(text, words, reads, total / np.maximum(saw, 1)[:, None], saw > 0)
+
+    @property
+    def chars_seen(self) -> int:
+        """Count the characters that every model has read."""
+        return len(self.text) - max(read.unseen_chars for read in self.reads)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The pairs of a text's entities that are scored: positions, words, and what is told of them.
+
+    `told` is ``[pairs, features]``.
+    """
+
+    places: list[tuple[int, int]]
+    words: list[tuple[WordSpan, WordSpan]]
+    told: np.ndarray
 
 
 class OnePassTagger:
@@ -52,13 +72,11 @@ class OnePassTagger:
         self.config = config
         self.labels = load_labels(config.labels)
         self.stats = Stats()
-        folder = locate(config)
-        self.fingerprint = fingerprint(folder, config)
-        self.pieces = folder.pieces()
-        self.limit = min(config.max_tokens, self.pieces.longest) - self.pieces.specials
-        self.engine = _engine(folder, config)
-        self.device = self.engine.device
-        self._decoders = _decoders(config)
+        folders = locate(config, self.labels)
+        self.fingerprint = fingerprint(folders, config, self.labels)
+        self.readers = [Reader(folder, self.labels, config, self.stats) for folder in folders]
+        self.device = self.readers[0].device
+        self._decoders = _decoders(self.labels)
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:
         """Return one extraction a unit, in order, whatever the batches that they were read in."""
@@ -73,168 +91,86 @@ class OnePassTagger:
             check_offsets(mine, unit.target)
         found: list[list[Relation]] = []
         for i in range(0, len(units), UNITS_AT_ONCE):
-            reads = self._read([unit.target for unit in units[i : i + UNITS_AT_ONCE]])
-            found += self._link(reads, entities[i : i + UNITS_AT_ONCE])
+            texts = self.read([unit.target for unit in units[i : i + UNITS_AT_ONCE]])
+            found += self._link(texts, entities[i : i + UNITS_AT_ONCE])
         return found
+
+    def read(self, texts: Sequence[str]) -> list[ReadText]:
+        """Return what the models make of every text, before anything is decided."""
+        text_words = [words(text) for text in texts]
+        by_model = [reader.read(texts, text_words) for reader in self.readers]
+        return [
+            ReadText.of(text, own, reads)
+            for text, own, reads in zip(texts, text_words, zip(*by_model, strict=True), strict=True)
+        ]
+
+    def entities(self, text: ReadText) -> list[Entity]:
+        """Return the entities of the most probable legal tags of both layers."""
+        edges = np.cumsum(tag_counts(self.labels))[:-1]
+        layers = np.split(text.probabilities, edges, axis=1)
+        found = [
+            decoder.entities(text.text, text.words, probabilities, text.seen)
+            for decoder, probabilities in zip(self._decoders, layers, strict=True)
+        ]
+        return sorted(chain.from_iterable(found), key=lambda entity: entity.key)
+
+    def pair_scores(
+        self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
+    ) -> list[tuple[list[tuple[int, int]], np.ndarray]]:
+        """Return every text's (head, tail) places and their ``[pairs, relations]`` scores."""
+        asked = [self.asked(text, mine) for text, mine in zip(texts, entities, strict=True)]
+        counts = [len(one.places) for one in asked]
+        scores = np.zeros((sum(counts), len(self.labels.relations)))
+        if len(scores):
+            told = np.concatenate([one.told for one in asked if one.places])
+            pairs = [one.words for one in asked]
+            for i, reader in enumerate(self.readers):
+                scores += reader.link([text.reads[i] for text in texts], pairs, told)
+        rows = np.split(scores / len(self.readers), np.cumsum(counts)[:-1])
+        return [(one.places, mine) for one, mine in zip(asked, rows, strict=True)]
 
     def _extract(self, texts: Sequence[str]) -> list[Extraction]:
-        reads = self._read(texts)
+        read = self.read(texts)
         began = time.perf_counter()
-        entities = [self._entities(read) for read in reads]
+        entities = [self.entities(text) for text in read]
         self.stats.decode_seconds += time.perf_counter() - began
-        relations = self._link(reads, entities)
+        relations = self._link(read, entities)
         return [
-            Extraction("ok", tuple(mine), tuple(related), len(read.text) - read.unseen_chars)
-            for read, mine, related in zip(reads, entities, relations, strict=True)
+            Extraction("ok", tuple(mine), tuple(related), text.chars_seen)
+            for text, mine, related in zip(read, entities, relations, strict=True)
         ]
-
-    def _read(self, texts: Sequence[str]) -> list[Read]:
-        began = time.perf_counter()
-        text_words = [words(text) for text in texts]
-        cuts = [
-            cut(text, own, self.pieces, limit=self.limit, stride=self.config.stride)
-            for text, own in zip(texts, text_words, strict=True)
-        ]
-        sequences = [self.pieces.wrap(ids) for one in cuts for ids in one.sequences()]
-        self.stats.tokenize_seconds += time.perf_counter() - began
-        rows = iter(self._encode(sequences))
-        reads = []
-        for text, own, one in zip(texts, text_words, cuts, strict=True):
-            merged = one.merge([next(rows) for _ in one.windows]) if own else np.zeros((0, 1))
-            tags = sum(len(decoder.tags) for decoder in self._decoders)
-            seen = np.array([bool(ids) for ids in one.pieces])
-            reads.append(Read(text, own, merged[:, :tags], merged[:, tags:], seen, one.unseen))
-        return reads
-
-    def _encode(self, sequences: Sequence[Tokens]) -> list[np.ndarray]:
-        """Return ``[pieces, tags and hidden state]`` of each sequence, special tokens left out."""
-        began = time.perf_counter()
-        answers = run_batched(
-            sequences,
-            self._forward,
-            budget=self.config.batch_tokens,
-            stats=self.stats,
-            out_of_memory=self.engine.out_of_memory,
-        )
-        self.stats.forward_seconds += time.perf_counter() - began
-        return answers
-
-    def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
-        rows = np.concatenate(self.engine.encode(*pad(batch, self.pieces.pad)), axis=-1)
-        _check_finite(rows)
-        first, last = len(self.pieces.before), len(self.pieces.after)
-        return [rows[i, first : len(tokens) - last] for i, tokens in enumerate(batch)]
-
-    def _entities(self, read: Read) -> list[Entity]:
-        found: list[Entity] = []
-        place = 0
-        for decoder in self._decoders:
-            logits = read.logits[:, place : place + len(decoder.tags)]
-            place += len(decoder.tags)
-            found += decoder.entities(read.text, read.words, _softmax(logits), read.seen)
-        return sorted(found, key=lambda entity: entity.key)
 
     def _link(
-        self, reads: Sequence[Read], entities: Sequence[Sequence[Entity]]
+        self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         began = time.perf_counter()
-        asked = [self._pairs(read, mine) for read, mine in zip(reads, entities, strict=True)]
-        scores = iter(self._scores(reads, entities, asked))
-        found = [
-            list(chain.from_iterable(self._relations(pair, next(scores)) for pair in pairs))
-            for pairs in asked
-        ]
+        found = [self._relations(*scored) for scored in self.pair_scores(texts, entities)]
         self.stats.decode_seconds += time.perf_counter() - began
         return found
 
-    def _pairs(self, read: Read, entities: Sequence[Entity]) -> list[tuple[int, int]]:
-        """Return the candidates whose ends the model has seen, as in training."""
+    def asked(self, text: ReadText, entities: Sequence[Entity]) -> Asked:
+        """Return the candidates whose ends the models have seen, as in training."""
         if not self.labels.relations:
-            return []
-        spans = word_spans(read.words, entities)
-        seen = [first < last and read.seen[[first, last - 1]].all() for first, last in spans]
-        pairs = candidates(read.words, entities, self.labels, self.config.max_pair_words)
-        return [(head, tail) for head, tail in pairs if seen[head] and seen[tail]]
+            return Asked([], [], np.zeros((0, 0)))
+        spans = word_spans(text.words, entities)
+        seen = [first < last and text.seen[[first, last - 1]].all() for first, last in spans]
+        pairs = candidates(text.words, entities, self.labels, self.config.max_pair_words)
+        places = [(head, tail) for head, tail in pairs if seen[head] and seen[tail]]
+        told = pair_features(text.text, text.words, entities, places, self.labels)
+        return Asked(places, [(spans[head], spans[tail]) for head, tail in places], told)
 
-    def _scores(
-        self,
-        reads: Sequence[Read],
-        entities: Sequence[Sequence[Entity]],
-        asked: Sequence[list[tuple[int, int]]],
-    ) -> np.ndarray:
-        """Return ``[pairs, relations]`` probabilities of all texts' pairs, in order."""
-        inputs = [
-            self._pair_inputs(read, mine, pairs)
-            for read, mine, pairs in zip(reads, entities, asked, strict=True)
-            if pairs
-        ]
-        if not inputs:
-            return np.zeros((0, 1))
-        joined = [np.concatenate(rows) for rows in zip(*inputs, strict=True)]
-        parts = [slice(i, i + PAIRS_AT_ONCE) for i in range(0, len(joined[0]), PAIRS_AT_ONCE)]
-        logits = np.concatenate(
-            [self.engine.link(*(rows[part] for rows in joined)) for part in parts]
-        )
-        _check_finite(logits)
-        return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-
-    def _pair_inputs(
-        self, read: Read, entities: Sequence[Entity], pairs: Sequence[tuple[int, int]]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the vectors of one text's heads and tails, and the features of its pairs."""
-        spans = word_spans(read.words, entities)
-        heads, tails = ([spans[i] for i in ends] for ends in zip(*pairs, strict=True))
-        features = pair_features(read.text, read.words, entities, pairs, self.labels)
-        return _vectors(read, heads), _vectors(read, tails), features
-
-    def _relations(self, pair: tuple[int, int], scores: np.ndarray) -> list[Relation]:
+    def _relations(self, places: Sequence[tuple[int, int]], scores: np.ndarray) -> list[Relation]:
         return [
             Relation(*pair, label, round(float(score), SCORE_DIGITS))
-            for label, score in zip(self.labels.relations, scores, strict=True)
+            for pair, row in zip(places, scores, strict=True)
+            for label, score in zip(self.labels.relations, row, strict=True)
             if score >= self.config.pair_threshold
         ]
 
 
-def _engine(folder: Folder, config: ExtractorConfig) -> Engine:
-    """Return OpenVINO where the CPU is asked for, or nothing else can be used; else torch."""
-    weights, graphs = ((folder.path / name).is_file() for name in (WEIGHTS, ENCODER))
-    on_cpu = config.device == "cpu" or (config.device == "auto" and not (weights and _has_gpu()))
-    if on_cpu and graphs:
-        threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
-        links = bool(load_labels(config.labels).relations)
-        return OpenVino(folder.path, threads=threads, links=links)
-    return Torch(folder.path, device=config.device, precision=config.precision)
-
-
-def _has_gpu() -> bool:
-    try:
-        import torch
-    except ImportError:
-        return False
-    return torch.cuda.is_available()
-
-
-def _decoders(config: ExtractorConfig) -> list[TagDecoder]:
-    labels = load_labels(config.labels)
+def _decoders(labels: LabelSet) -> list[TagDecoder]:
     return [
         tag_decoder(tag_names(labels.labels_of(layer)), {}, labels, layer)
         for layer in LAYERS
         if labels.labels_of(layer)
     ]
-
-
-def _check_finite(scores: np.ndarray) -> None:
-    if not np.isfinite(scores).all():
-        raise ModelError("the model gives scores that are no numbers")
-
-
-def _vectors(read: Read, spans: Sequence[WordSpan]) -> np.ndarray:
-    """Return ``[spans, 2 * hidden]``: the states of each one's first and last word."""
-    firsts = read.states[[first for first, _ in spans]]
-    lasts = read.states[[last - 1 for _, last in spans]]
-    return np.concatenate((firsts, lasts), axis=1).astype(np.float32)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True)) if logits.size else logits
-    return powers / powers.sum(axis=-1, keepdims=True) if logits.size else logits

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ModelError
-from spanlake.core.labels import LabelSet, labels_digest, load_labels
+from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.models.loading import (
     MANIFEST,
     check_labels,
@@ -61,19 +61,25 @@ class Folder:
         return Pieces(backend, pad=self.manifest["pad"], longest=self.manifest["longest"])
 
 
-def locate(config: ExtractorConfig) -> Folder:
-    """Return the folder that `config` names, the bundled `small` when it names none.
+def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
+    """Return the folders that `config` names, that of the bundled `small` when it names none.
 
-    Raises ModelError when it is missing, of another kind or label set, or a file has changed.
+    Raises ModelError when one is missing, of another kind or label set, or a file has changed.
     """
-    top = find_folder(config.model) if config.model else bundled()
+    if config.models:
+        return [checked(find_folder(name), labels) for name in config.models]
+    return [checked(find_folder(config.model) if config.model else bundled(), labels)]
+
+
+def checked(top: Path, labels: LabelSet) -> Folder:
+    """Return a tagger's folder; raises ModelError as `locate` does."""
     manifest = read_manifest(top, KIND)
-    check_labels(top, manifest, load_labels(config.labels))
+    check_labels(top, manifest, labels)
     there = _files(top)
     for name, digest in manifest["files"].items():
         if there.get(name, digest) != digest:
             raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
-    if manifest["shape"]["pair_features"] != feature_count(load_labels(config.labels)):
+    if manifest["shape"]["pair_features"] != feature_count(labels):
         raise ModelError(f"{top}: trained by a version that describes pairs otherwise; train anew")
     return Folder(top, manifest)
 
@@ -94,20 +100,23 @@ def bundled() -> Path:
     return folder
 
 
-def fingerprint(folder: Folder, config: ExtractorConfig) -> str:
+def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: LabelSet) -> str:
     """Return the hash of all that can change an answer; device, engine and batch size cannot."""
+    members = [
+        {"files": folder.manifest["files"], **{name: folder.manifest[name] for name in SHAPING}}
+        for folder in folders
+    ]
     parts = {
         "extractor": f"{KIND} {EXTRACTOR_VERSION}",
-        "labels": labels_digest(load_labels(config.labels)),
+        "labels": labels_digest(labels),
         "options": config.model_dump(include=set(ANSWER_OPTIONS)),
-        "files": folder.manifest["files"],
-        **{name: folder.manifest[name] for name in SHAPING},
+        "models": members,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def save(
-    module: OnePass, tokenizer: Any, labels: LabelSet, top: Path, more: Mapping[str, Any]
+    module: OnePass, pieces: Pieces, labels: LabelSet, top: Path, more: Mapping[str, Any]
 ) -> None:
     """Write a trained module and its exported graphs as a model folder; the manifest comes last."""
     from safetensors.torch import save_file
@@ -118,12 +127,12 @@ def save(
     for name in (MANIFEST, *FILES):
         (top / name).unlink(missing_ok=True)
     module.backbone.config.save_pretrained(top)
-    tokenizer.backend_tokenizer.save(str(top / TOKENIZER))
+    pieces.backend.save(str(top / TOKENIZER))
     save_file(module.state_dict(), top / WEIGHTS)
     export(module, top)
     details = {
         "shape": module.shape.as_dict(),
-        "pad": tokenizer.pad_token_id or 0,
+        "pad": pieces.pad,
         **more,
     }
     write_manifest(top, KIND, labels, details, _files(top))

@@ -1,0 +1,33 @@
+"""Train a small tagger on what larger ones, or several, say of notes without annotation.
+
+python jobs/distil.py --config conf/distil_small.yml
+Started again after a kill, it goes on. The student is finished on annotated notes:
+jobs/train.py --set model=FOLDER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from spanlake.core.config import load_config
+from spanlake.core.train_config import DistilConfig
+from spanlake.spark.arguments import parser, run_job
+
+
+def job(arguments: argparse.Namespace) -> int:
+    config = load_config(DistilConfig, arguments.config, arguments.overrides)
+    from spanlake.training.distilling import distil
+
+    print(json.dumps(distil(config), indent=2))
+    print(f"model: {config.to}")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_job(job, parser(str(__doc__)).parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""One model as a reader of texts: words in, probabilities of tags and pairs out.
+
+An extractor has one reader, an ensemble several.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spanlake.core.bio import tag_names
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.errors import ModelError
+from spanlake.core.labels import LAYERS, LabelSet
+from spanlake.core.spans import Span
+from spanlake.models.batching import Tokens, pad, run_batched
+from spanlake.models.stats import Stats
+from spanlake.models.tagger.engines import ENCODER, Engine, OpenVino, Torch
+from spanlake.models.tagger.folder import WEIGHTS, Folder
+from spanlake.models.tagger.pair_features import WordSpan
+from spanlake.models.windows import Cut, cut
+
+PAIRS_AT_ONCE = 8192
+
+Pairs = list[tuple[WordSpan, WordSpan]]  # the words of heads and tails
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """A text as one model has read it: a row of tag probabilities and of hidden state a word.
+
+    Rows of words of which the tokenizer leaves nothing are zeros, and false in `seen`.
+    """
+
+    probabilities: np.ndarray
+    states: np.ndarray
+    seen: np.ndarray
+    unseen_chars: int
+
+
+def tag_counts(labels: LabelSet) -> list[int]:
+    """Return the number of BIO tags of each layer that the label set has."""
+    wanted = [labels.labels_of(layer) for layer in LAYERS]
+    return [len(tag_names(names)) for names in wanted if names]
+
+
+class Reader:
+    """A loaded model folder. Raises ModelError for what cannot be loaded."""
+
+    def __init__(
+        self, folder: Folder, labels: LabelSet, config: ExtractorConfig, stats: Stats
+    ) -> None:
+        self.pieces = folder.pieces()
+        self.stats = stats
+        self.stride, self.budget = config.stride, config.batch_tokens
+        self.limit = min(config.max_tokens, self.pieces.longest) - self.pieces.specials
+        self.engine = _engine(folder, labels, config)
+        self.device = self.engine.device
+        self._layers = tag_counts(labels)
+
+    def read(self, texts: Sequence[str], text_words: Sequence[list[Span]]) -> list[Read]:
+        """Read texts of which `text_words` are the words; no text changes another's answer."""
+        began = time.perf_counter()
+        cuts = [
+            cut(text, own, self.pieces, limit=self.limit, stride=self.stride)
+            for text, own in zip(texts, text_words, strict=True)
+        ]
+        sequences = [self.pieces.wrap(ids) for one in cuts for ids in one.sequences()]
+        self.stats.tokenize_seconds += time.perf_counter() - began
+        rows = iter(self._encode(sequences))
+        return [self._merge(one, [next(rows) for _ in one.windows]) for one in cuts]
+
+    def link(self, reads: Sequence[Read], pairs: Sequence[Pairs], told: np.ndarray) -> np.ndarray:
+        """Return ``[pairs, relations]`` probabilities of the pairs of all texts, in order.
+
+        `told` are the rows of `pair_features` of all texts.
+        """
+        asked = [(read, mine) for read, mine in zip(reads, pairs, strict=True) if mine]
+        ends = (
+            np.concatenate([_vectors(read, [pair[end] for pair in mine]) for read, mine in asked])
+            for end in (0, 1)
+        )
+        heads, tails = ends
+        parts = [slice(i, i + PAIRS_AT_ONCE) for i in range(0, len(told), PAIRS_AT_ONCE)]
+        logits = np.concatenate(
+            [self.engine.link(heads[part], tails[part], told[part]) for part in parts]
+        )
+        _check_finite(logits)
+        return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+
+    def _encode(self, sequences: Sequence[Tokens]) -> list[np.ndarray]:
+        """Return ``[pieces, tags and hidden state]`` of each sequence, special tokens left out."""
+        began = time.perf_counter()
+        answers = run_batched(
+            sequences,
+            self._forward,
+            budget=self.budget,
+            stats=self.stats,
+            out_of_memory=self.engine.out_of_memory,
+        )
+        self.stats.forward_seconds += time.perf_counter() - began
+        return answers
+
+    def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
+        rows = np.concatenate(self.engine.encode(*pad(batch, self.pieces.pad)), axis=-1)
+        _check_finite(rows)
+        first, last = len(self.pieces.before), len(self.pieces.after)
+        return [rows[i, first : len(tokens) - last] for i, tokens in enumerate(batch)]
+
+    def _merge(self, one: Cut, rows: Sequence[np.ndarray]) -> Read:
+        seen = np.array([bool(ids) for ids in one.pieces], dtype=bool)
+        merged = one.merge(rows) if rows else np.zeros((0, sum(self._layers)))
+        *logits, states = np.split(merged, np.cumsum(self._layers), axis=1)
+        probabilities = np.concatenate([_softmax(part) for part in logits], axis=1)
+        return Read(probabilities * seen[:, None], states, seen, one.unseen)
+
+
+def _engine(folder: Folder, labels: LabelSet, config: ExtractorConfig) -> Engine:
+    """Return OpenVINO where the CPU is asked for, or nothing else can be used; else torch."""
+    weights, graphs = ((folder.path / name).is_file() for name in (WEIGHTS, ENCODER))
+    on_cpu = config.device == "cpu" or (config.device == "auto" and not (weights and _has_gpu()))
+    if on_cpu and graphs:
+        threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
+        return OpenVino(folder.path, threads=threads, links=bool(labels.relations))
+    return Torch(folder.path, device=config.device, precision=config.precision)
+
+
+def _has_gpu() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+def _check_finite(scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all():
+        raise ModelError("the model gives scores that are no numbers")
+
+
+def _vectors(read: Read, spans: Sequence[WordSpan]) -> np.ndarray:
+    """Return ``[spans, 2 * hidden]``: the states of each one's first and last word."""
+    firsts = read.states[[first for first, _ in spans]]
+    lasts = read.states[[last - 1 for _, last in spans]]
+    return np.concatenate((firsts, lasts), axis=1).astype(np.float32)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True)) if logits.size else logits
+    return powers / powers.sum(axis=-1, keepdims=True) if logits.size else logits

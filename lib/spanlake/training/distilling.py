@@ -1,0 +1,113 @@
+"""Distillation: a student learns the probabilities that an ensemble gives to unannotated notes.
+
+Source: arXiv 1503.02531; over unlabelled text of the task's own kind.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spanlake.core.bio import words
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.labels import load_labels
+from spanlake.core.sentences import split
+from spanlake.core.train_config import DistilConfig
+from spanlake.core.units import Note, units_of
+from spanlake.models.loading import file_digests, find_folder
+from spanlake.models.tagger.extractor import OnePassTagger, ReadText
+from spanlake.models.tagger.folder import KIND
+from spanlake.training.joint import Target
+from spanlake.training.recipe import METRICS, WORK, make, unlabelled_recipe, write_json
+from spanlake.training.tagger import fit
+from spanlake.training.unlabelled import unlabelled_notes
+
+TEXTS_AT_ONCE = 2048  # a file of soft labels: what a kill may cost
+
+log = logging.getLogger(__name__)
+
+
+def distil(config: DistilConfig) -> dict[str, Any]:
+    """Train a student on what the teachers say of the notes; return its metrics.
+
+    The student is a tagger's folder, to be read or to be trained further (`model:`). What the
+    teachers have said is kept until the student is done, so a killed run does not ask them again.
+    """
+    top, notes = Path(config.to), unlabelled_notes(config)
+    folders = {str(i): find_folder(name) for i, name in enumerate(config.teachers)}
+    recipe = {**unlabelled_recipe(notes, config), "teachers": file_digests(folders)}
+    metrics = make(top, KIND, recipe, lambda: _fit(notes, config, recipe), resume=config.resume)
+    write_json(top / METRICS, metrics)
+    return metrics
+
+
+def _fit(notes: Sequence[Note], config: DistilConfig, recipe: dict[str, Any]) -> None:
+    labels = load_labels(config.labels)
+    texts = texts_of(notes)
+    teacher = OnePassTagger(
+        ExtractorConfig(
+            kind=KIND,
+            labels=config.labels,
+            models=config.teachers,
+            max_pair_words=config.max_pair_words,
+        )
+    )
+    targets = list(silver_targets(texts, teacher, Path(config.to) / WORK))
+    fit(targets, labels, config, {"recipe": recipe, "notes": len(notes), "texts": len(texts)})
+
+
+def texts_of(notes: Sequence[Note]) -> list[str]:
+    """Return the different units of the notes, in order: what is said twice is read once."""
+    seen: dict[str, None] = {}
+    for note in notes:
+        seen.update((unit.target, None) for unit in units_of(note.note_text, split(note.note_text)))
+    return list(seen)
+
+
+def silver_targets(texts: Sequence[str], teacher: OnePassTagger, work: Path) -> Iterator[Target]:
+    """Yield each text with the teacher's probabilities; files in `work` keep what has been said."""
+    began = time.monotonic()
+    for first in range(0, len(texts), TEXTS_AT_ONCE):
+        some = texts[first : first + TEXTS_AT_ONCE]
+        yield from _part(some, teacher, work / f"soft-{first:08}.npz")
+        done = first + len(some)
+        left = (time.monotonic() - began) / done * (len(texts) - done)
+        log.info("teachers: %d of %d texts, about %.0f s left", done, len(texts), left)
+
+
+def _part(texts: Sequence[str], teacher: OnePassTagger, path: Path) -> Iterator[Target]:
+    if not path.exists():
+        _ask(texts, teacher, path)
+    with np.load(path) as said:
+        tags, related = said["tags"], said["related"]
+    for text in texts:
+        own = words(text)
+        mine, tags = tags[: len(own)], tags[len(own) :]
+        read = ReadText(text, own, (), mine.astype(np.float32), mine.any(axis=1))
+        asked = teacher.asked(read, teacher.entities(read))
+        count = len(asked.places)
+        yield Target(text, own, mine, asked.words, asked.told, related[:count].astype(np.float32))
+        related = related[count:]
+
+
+def _ask(texts: Sequence[str], teacher: OnePassTagger, path: Path) -> None:
+    """Write ``[words, tags]`` and, among the entities that these tags hold, ``[pairs, relations]``.
+
+    Entities are read off the rounded numbers, which is what will be read from the file.
+    """
+    read = [
+        replace(text, probabilities=text.probabilities.astype(np.float16).astype(np.float32))
+        for text in teacher.read(texts)
+    ]
+    scored = teacher.pair_scores(read, [teacher.entities(text) for text in read])
+    tags = np.concatenate([text.probabilities for text in read])
+    related = np.concatenate([scores for _, scores in scored])
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, tags=tags.astype(np.float16), related=related.astype(np.float16))
+    partial.replace(path)

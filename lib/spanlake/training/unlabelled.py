@@ -1,0 +1,30 @@
+"""Notes without annotation, for pretraining and distillation."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from spanlake.core.corpora import read_mtsamples
+from spanlake.core.errors import DataError
+from spanlake.core.train_config import UnlabelledNotes
+from spanlake.core.units import Note
+
+
+def unlabelled_notes(config: UnlabelledNotes) -> list[Note]:
+    """Return the notes but those that the table `leave_out` names; raises DataError for none."""
+    left_out = _ids(Path(config.leave_out)) if config.leave_out else set()
+    notes = [note for note in read_mtsamples(Path(config.notes)) if note.note_id not in left_out]
+    if not notes:
+        raise DataError(f"{config.notes}: no notes to learn from")
+    return notes
+
+
+def _ids(path: Path) -> set[str]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row["note_id"] for row in csv.DictReader(file, delimiter="\t")}
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path}: no note ids ({type(error).__name__}); needed: a column note_id"
+        ) from None
