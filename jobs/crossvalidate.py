@@ -2,7 +2,8 @@
 
 python jobs/crossvalidate.py --config conf/train_tagger.yml --folds FOLDS.tsv --set to=build/folds/x
 FOLDS.tsv has the columns note_id and fold. Trained folds are kept: started again, it goes on.
-Writes TO/notes.json (counts by note), which `spanlake compare` sets against another run's.
+Writes TO/notes.json (counts by note), which `spanlake compare` sets against another run's, and
+TO/calibration.json (temperatures for `calibration:` of a recipe) with TO/reliability.svg.
 """
 
 from __future__ import annotations
@@ -24,17 +25,27 @@ def job(arguments: argparse.Namespace) -> int:
     config = load_train_config(arguments.config, arguments.overrides)
     if not isinstance(config, TaggerTrainConfig):
         raise ConfigError("only kind: tagger is trained by folds")
+    from spanlake.report.reliability import figure
+    from spanlake.report.reliability import lines as reliability_lines
     from spanlake.training.datasets import read_gold
-    from spanlake.training.folds import out_of_fold, read_folds
+    from spanlake.training.folds import calibrate, out_of_fold, read_folds, train_folds
+    from spanlake.training.recipe import write_json
 
     labels = load_labels(config.labels)
     folders = (*config.folders, *([Path(config.dev)] if config.dev else []))
     notes = read_gold(folders, labels)
-    scores = out_of_fold(notes, read_folds(arguments.folds), config)
+    folds = train_folds(notes, read_folds(arguments.folds), config)
+    scores = out_of_fold(folds)
     by_note = of_notes(scores)
-    write_notes(by_note, Path(config.to) / "notes.json")
+    to = Path(config.to)
+    write_notes(by_note, to / "notes.json")
     print(table(pooled(scores.values(), labels)))
     print(lines(intervals(by_note)))
+    calibration, judged = calibrate(folds, labels)
+    write_json(to / "calibration.json", calibration.as_dict())
+    (to / "reliability.svg").write_text(figure(judged), encoding="utf-8")
+    print(f"calibrated on the same notes: {calibration}")
+    print(reliability_lines(judged))
     return 0
 
 

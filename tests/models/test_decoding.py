@@ -34,21 +34,30 @@ def _decode(text: str, classes: list[str], rows: list[dict[str, float]], **optio
     decoder = tag_decoder(classes, options.pop("label_map", {}), KIWI, "main")
     shares = np.array([[row.get(name, 0.0) for name in classes] for row in rows])
     seen = np.array(options.pop("seen", [True] * len(rows)))
-    found = decoder.entities(text, words(text), shares, seen)
+    found, _ = decoder.read(text, words(text), shares, seen)
     return [(e.start, e.end, e.label, e.score) for e in found]
 
 
 BIO = ["O", "B-problem", "I-problem", "B-test", "I-test"]
 
 
-def test_an_entity_is_as_probable_as_its_least_probable_word() -> None:
+def test_an_entity_is_as_probable_as_its_words_and_label_among_all_legal_readings() -> None:
     rows = [{"O": 1.0}, {"B-problem": 0.9, "O": 0.1}, {"I-problem": 0.6, "O": 0.4}]
-    assert _decode("has chest pain", BIO, rows) == [(4, 14, "problem", 0.6)]
+    # O B I: 0.54, O B O: 0.36, O O O: 0.04; O O I is not legal
+    assert _decode("has chest pain", BIO, rows) == [(4, 14, "problem", round(0.54 / 0.94, 6))]
+
+
+def test_a_reading_is_as_probable_as_its_path() -> None:
+    shares = np.array([[0.1, 0.9, 0.0, 0.0, 0.0], [0.4, 0.0, 0.6, 0.0, 0.0]])
+    decoder = tag_decoder(BIO, {}, KIWI, "main")
+    _, sure = decoder.read("chest pain", words("chest pain"), shares, np.array([True, True]))
+    assert sure == pytest.approx(0.54 / 0.94)
+    assert decoder.read("", [], np.zeros((0, 5)), np.array([], dtype=bool)) == ([], 1.0)
 
 
 def test_an_inside_tag_never_opens_an_entity() -> None:
     rows = [{"O": 0.6, "B-problem": 0.4}, {"I-problem": 0.9, "O": 0.1}]
-    assert _decode("chest pain", BIO, rows) == [(0, 10, "problem", 0.4)]
+    assert _decode("chest pain", BIO, rows) == [(0, 10, "problem", round(0.36 / 0.46, 6))]
 
 
 def test_a_word_without_pieces_goes_with_the_entity_around_it_and_else_stays_outside() -> None:
@@ -62,7 +71,7 @@ def test_a_word_without_pieces_goes_with_the_entity_around_it_and_else_stays_out
 def test_in_an_io_scheme_neighbours_of_one_label_are_one_entity() -> None:
     rows = [{"problem": 0.9}, {"problem": 0.8}, {"test": 0.9}, {"O": 0.9}, {"problem": 0.7}]
     found = _decode("a b c d e", ["O", "problem", "test"], rows)
-    assert found == [(0, 3, "problem", 0.8), (4, 5, "test", 0.9), (8, 9, "problem", 0.7)]
+    assert found == [(0, 3, "problem", 1.0), (4, 5, "test", 1.0), (8, 9, "problem", 1.0)]
 
 
 def test_bioes_tags_are_read_as_bio() -> None:

@@ -34,20 +34,21 @@ def test_every_note_is_scored_once_by_a_model_that_has_not_seen_it(
 
     monkeypatch.setattr(folds, "train_tagger", noted)
     config = _config(tiny_base, tmp_path)
-    scores = folds.out_of_fold(NOTES, FOLDS, config)
+    made = folds.train_folds(NOTES, FOLDS, config)
+    scores = folds.out_of_fold(made)
     assert seen == {"fold-0": {"b", "c"}, "fold-1": {"a"}}
     assert {name: one.notes for name, one in scores.items()} == {"a": 1, "b": 1, "c": 1}
     trained = (tmp_path / "fold-0" / "model.safetensors").stat().st_mtime_ns
-    assert folds.out_of_fold(NOTES, FOLDS, config) == scores
+    assert folds.out_of_fold(folds.train_folds(NOTES, FOLDS, config)) == scores
     assert (tmp_path / "fold-0" / "model.safetensors").stat().st_mtime_ns == trained
 
 
 def test_notes_without_a_fold_or_given_twice_are_refused(tiny_base: Path, tmp_path: Path) -> None:
     config = _config(tiny_base, tmp_path)
     with pytest.raises(DataError, match="1 notes have no fold: c"):
-        folds.out_of_fold(NOTES, {"a": 0, "b": 1}, config)
+        folds.train_folds(NOTES, {"a": 0, "b": 1}, config)
     with pytest.raises(DataError, match="given twice"):
-        folds.out_of_fold([*NOTES, NOTES[0]], FOLDS, config)
+        folds.train_folds([*NOTES, NOTES[0]], FOLDS, config)
 
 
 def test_a_file_of_folds_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ class TaggerOptions(Model):
     """How a tagger learns. Rates are those of the backbone's last layer and of the fresh heads.
 
     `layer_decay` multiplies the rate from each layer to the one below it; `weight_average` is the
-    decay of the moving average that is saved; `batch_tokens` counts padding.
+    decay of the moving average that is saved; `batch_tokens` counts padding; `calibration` is a
+    file of temperatures that jobs/crossvalidate.py fitted by the same recipe.
     """
 
     epochs: int = Field(12, ge=1)
@@ -76,6 +77,7 @@ class TaggerOptions(Model):
     mixed_layers: int = Field(1, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_tokens: int = Field(768, ge=16)
+    calibration: str | None = None
 
 
 class TaggerTrainConfig(TaggerOptions, TrainConfig):
@@ -87,11 +89,13 @@ class TaggerTrainConfig(TaggerOptions, TrainConfig):
 class UnlabelledNotes(Model):
     """Notes without annotation: `notes` is a file of `read_mtsamples`.
 
-    `leave_out` is a tab-separated table whose column `note_id` names notes that are not read.
+    `leave_out` is a tab-separated table whose column `note_id` names notes that are not read. Of
+    more than `most_notes`, as many are drawn, always the same.
     """
 
     notes: str
     leave_out: str | None = None
+    most_notes: int | None = Field(None, ge=1)
 
 
 class DistilConfig(TaggerOptions, UnlabelledNotes, Recipe):

@@ -67,7 +67,9 @@ class Extraction:
     """A model's answer to one unit: entities and relations, or why none could be had.
 
     `ok` and `unreadable` are permanent answers, `transient` ones are planned again.
-    `chars_seen` counts the characters of the target that the model has really read.
+    `chars_seen` counts the characters of the target that the model has really read. `confidence`
+    is the probability that nothing in the answer is wrong and nothing is missing, None where the
+    model cannot tell.
     `error_class` and `reason` never hold note text.
     """
 
@@ -77,6 +79,7 @@ class Extraction:
     chars_seen: int = 0
     error_class: str | None = None
     reason: str | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         Annotation(

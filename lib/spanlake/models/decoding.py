@@ -13,9 +13,9 @@ from spanlake.core.bio import OUTSIDE, decode, legal, tag_names
 from spanlake.core.errors import ConfigError, ModelError
 from spanlake.core.labels import LabelSet, Layer
 from spanlake.core.spans import Entity, Span, entity_at
+from spanlake.models.marginals import TINY, LegalTags
 
 SCORE_DIGITS = 6  # what batch and machine leave unchanged in float32
-TINY = 1e-30  # keeps a logarithm finite
 PREFIXED = re.compile(r"([BIESLU])[-_](.+)")
 TAG_PREFIXES = {"B": "B", "S": "B", "U": "B", "I": "I", "E": "I", "L": "I", "": "BI"}
 
@@ -34,27 +34,42 @@ class TagDecoder:
     classes: np.ndarray
     steps: np.ndarray
 
-    def entities(
+    def read(
         self, text: str, words: Sequence[Span], probabilities: np.ndarray, seen: np.ndarray
-    ) -> list[Entity]:
-        """Return the entities of the best legal path, each as probable as its least probable word.
+    ) -> tuple[list[Entity], float]:
+        """Return the entities of the best legal path, and the probability of the whole path.
 
-        `probabilities` has a row of classes a word; rows where `seen` is false (words of which
-        the tokenizer leaves nothing) say nothing: such a word is inside an entity that goes on
-        after it, and outside everywhere else.
+        An entity's score is the probability of exactly its words and its label among all legal
+        paths. `probabilities` has a row of classes a word; rows where `seen` is false (words of
+        which the tokenizer leaves nothing) say nothing: such a word is inside an entity that goes
+        on after it, and outside everywhere else.
         """
         if not seen.any():
-            return []
-        of_tags = probabilities[seen] @ self.classes
-        path = best_path(np.log(of_tags + TINY), self.steps)
-        tags = _fill([self.tags[t] for t in path], seen)
-        scores = np.full(len(words), np.nan)
-        scores[seen] = np.minimum(of_tags[np.arange(len(path)), path], 1.0)
-        starts = np.array([word.start for word in words])
-        return [
-            _scored(text, span, label, scores[_words_of(span, starts)])
-            for span, label in decode(words, tags)
+            return [], 1.0
+        shares = probabilities[seen] @ self.classes
+        path = best_path(np.log(shares + TINY), self.steps)
+        chain = LegalTags(shares, np.isfinite(self.steps).astype(np.float64))
+        scores = [chain.span(*span) for span in _runs([self.tags[t] for t in path], self.tags)]
+        found = decode(words, _fill([self.tags[t] for t in path], seen))
+        entities = [
+            _scored(text, span, label, score)
+            for (span, label), score in zip(found, scores, strict=True)
         ]
+        return entities, min(1.0, chain.sequence(path.tolist()))
+
+
+def _runs(names: Sequence[str], tags: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """Return first and one past the last word of each span of a legal path, and its two tags."""
+    firsts = [i for i, name in enumerate(names) if name.startswith("B-")]
+    runs = []
+    for first in firsts:
+        begin = tags.index(names[first])
+        inside = tags.index(f"I-{names[first][2:]}")
+        last = first + 1
+        while last < len(names) and names[last] == tags[inside]:
+            last += 1
+        runs.append((first, last, begin, inside))
+    return runs
 
 
 def best_path(emissions: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -97,14 +112,8 @@ def _fill(tags: list[str], seen: np.ndarray) -> list[str]:
     return filled
 
 
-def _words_of(span: Span, starts: np.ndarray) -> slice:
-    return slice(*np.searchsorted(starts, [span.start, span.end]))
-
-
-def _scored(text: str, span: Span, label: str, scores: np.ndarray) -> Entity:
-    return entity_at(
-        text, span.start, span.end, label, round(float(np.nanmin(scores)), SCORE_DIGITS)
-    )
+def _scored(text: str, span: Span, label: str, score: float) -> Entity:
+    return entity_at(text, span.start, span.end, label, round(min(1.0, score), SCORE_DIGITS))
 
 
 def check_label_map(label_map: Mapping[str, str], labels: LabelSet) -> None:

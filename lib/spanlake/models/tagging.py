@@ -58,4 +58,4 @@ class Tagger:
         if not words:
             return []
         seen = np.array([bool(ids) for ids in one.pieces])
-        return self.decoder.entities(text, words, one.merge(rows), seen)
+        return self.decoder.read(text, words, one.merge(rows), seen)[0]

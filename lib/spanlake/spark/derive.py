@@ -167,5 +167,5 @@ def to_extraction(answer: dict[str, Any], target: str) -> Extraction:
     )
     return Extraction(
         answer["outcome"], entities, relations, answer["chars_seen"],
-        answer["error_class"], answer["reason"],
+        answer["error_class"], answer["reason"], answer["confidence"],
     )  # fmt: skip

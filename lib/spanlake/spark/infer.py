@@ -194,6 +194,7 @@ def to_row(answer: Extraction) -> dict[str, Any]:
         "chars_seen": answer.chars_seen,
         "error_class": answer.error_class,
         "reason": answer.reason,
+        "confidence": answer.confidence,
     }
 
 

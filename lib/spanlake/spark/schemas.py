@@ -51,6 +51,7 @@ ANSWER = _struct(
     ("chars_seen", INT),
     ("error_class", STRING),
     ("reason", STRING),
+    ("confidence", DOUBLE),
 )
 WAVE = _struct(("wave", INT), ("units", LONG), ("wall_seconds", DOUBLE), ("tasks", LONG))
 

@@ -90,7 +90,7 @@ def _part(texts: Sequence[str], teacher: OnePassTagger, path: Path) -> Iterator[
         own = words(text)
         mine, tags = tags[: len(own)], tags[len(own) :]
         read = ReadText(text, own, (), mine.astype(np.float32), mine.any(axis=1))
-        asked = teacher.asked(read, teacher.entities(read))
+        asked = teacher.asked(read, teacher.entities(read)[0])
         count = len(asked.places)
         yield Target(text, own, mine, asked.words, asked.told, related[:count].astype(np.float32))
         related = related[count:]
@@ -105,7 +105,7 @@ def _ask(texts: Sequence[str], teacher: OnePassTagger, path: Path) -> None:
         replace(text, probabilities=text.probabilities.astype(np.float16).astype(np.float32))
         for text in teacher.read(texts)
     ]
-    scored = teacher.pair_scores(read, [teacher.entities(text) for text in read])
+    scored = teacher.pair_scores(read, [teacher.entities(text)[0] for text in read])
     tags = np.concatenate([text.probabilities for text in read])
     related = np.concatenate([scores for _, scores in scored])
     partial = path.with_suffix(".partial.npz")

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from spanlake.core.corpora import GoldNote
 from spanlake.core.counts import Scores
 from spanlake.core.errors import DataError
+from spanlake.core.labels import LabelSet
 from spanlake.core.train_config import TaggerTrainConfig
 from spanlake.models.scoring import scores_by_note
+from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
+from spanlake.training.calibrating import Outcomes, fit_calibration, observe, outcomes
 from spanlake.training.tagger import tagger_config, train_tagger
 
 
@@ -28,10 +34,24 @@ def read_folds(path: Path) -> dict[str, int]:
         ) from None
 
 
-def out_of_fold(
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A fold's notes, and the recipe of the model that has not seen them."""
+
+    held_out: list[GoldNote]
+    config: TaggerTrainConfig
+
+    def reader(self, calibration: Calibration | None = None) -> OnePassTagger:
+        """Load the model, with other temperatures than its own where some are given."""
+        tagger = OnePassTagger(tagger_config(self.config))
+        tagger.calibration = calibration or tagger.calibration
+        return tagger
+
+
+def train_folds(
     notes: Sequence[GoldNote], folds: Mapping[str, int], config: TaggerTrainConfig
-) -> dict[str, Scores]:
-    """Return every note's scores by the model of its fold; models go to `config.to`/fold-K.
+) -> list[Fold]:
+    """Train a model a fold, into `config.to`/fold-K.
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
     notes without a fold.
@@ -41,10 +61,34 @@ def out_of_fold(
         raise DataError(f"{len(strangers)} notes have no fold: {', '.join(strangers[:10])}")
     if len({one.note.note_id for one in notes}) < len(notes):
         raise DataError("a note id is given twice: folds are by note id")
-    scores: dict[str, Scores] = {}
+    made = []
     for fold in sorted({folds[one.note.note_id] for one in notes}):
         mine = config.model_copy(update={"to": str(Path(config.to) / f"fold-{fold}")})
         train_tagger([one for one in notes if folds[one.note.note_id] != fold], [], mine)
-        held_out = [one for one in notes if folds[one.note.note_id] == fold]
-        scores |= scores_by_note(held_out, OnePassTagger(tagger_config(mine)))
+        made.append(Fold([one for one in notes if folds[one.note.note_id] == fold], mine))
+    return made
+
+
+def out_of_fold(folds: Sequence[Fold]) -> dict[str, Scores]:
+    """Return every note's scores by the model of its fold."""
+    scores: dict[str, Scores] = {}
+    for fold in folds:
+        scores |= scores_by_note(fold.held_out, fold.reader())
     return scores
+
+
+def calibrate(folds: Sequence[Fold], labels: LabelSet) -> tuple[Calibration, Outcomes]:
+    """Return temperatures fitted on all out-of-fold readings, and what scores are worth by them.
+
+    The outcomes are those of the notes that the few temperatures were fitted on.
+    """
+    found = fit_calibration([observe(fold.held_out, fold.reader()) for fold in folds], labels)
+    judged: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for fold in folds:
+        for kind, one in outcomes(fold.held_out, fold.reader(found)).items():
+            judged.setdefault(kind, []).append(one)
+    joined = {
+        kind: (np.concatenate([p for p, _ in parts]), np.concatenate([y for _, y in parts]))
+        for kind, parts in judged.items()
+    }
+    return found, joined

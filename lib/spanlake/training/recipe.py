@@ -26,12 +26,20 @@ from spanlake.core.train_config import DistilConfig, MaskedTrainConfig, Recipe, 
 from spanlake.core.units import Note
 from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
+from spanlake.models.tagger.calibration import Calibration
 
 TRAINER_VERSION = 1  # raise when the code learns otherwise from the same notes and options
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
 METRICS = "metrics.json"
 WORK = ".training"  # checkpoints and what is finished; gone when training ends
-NOT_RECIPE = {"to", "train", "dev", "model", "resume"}  # where things are, not what comes out
+NOT_RECIPE = {
+    "to",
+    "train",
+    "dev",
+    "model",
+    "resume",
+    "calibration",
+}  # where things are, not what comes out
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +74,7 @@ def _machinery(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
         "model_files": file_digests({"base": find_folder(config.model)}),
         "code": f"{TRAINER_VERSION} {SPLITTER_VERSION}",
         "bf16": uses_bf16(config),
+        "calibration": read_calibration(getattr(config, "calibration", None)),
         "packages": {name: version(name) for name in PACKAGES},
     }
 
@@ -142,6 +151,17 @@ def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: 
         shutil.rmtree(top / part, ignore_errors=True)
     (top / WORK).mkdir(parents=True)
     write_json(written, recipe)
+
+
+def read_calibration(path: str | None) -> dict[str, Any] | None:
+    """Return the temperatures of a file that jobs/crossvalidate.py wrote; none for no file."""
+    if path is None:
+        return None
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+        return Calibration(tuple(map(float, content["tags"])), float(content["pairs"])).as_dict()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: no calibration ({type(error).__name__})") from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

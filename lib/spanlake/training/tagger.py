@@ -37,6 +37,7 @@ from spanlake.training.recipe import (
     WORK,
     extractor_config,
     make,
+    read_calibration,
     recipe_of,
     uses_bf16,
     write_json,
@@ -97,7 +98,11 @@ def fit(
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
     features = joint_features(targets, pieces, limit=limit, stride=config.stride)
     metrics = _train(module, features, pieces.pad, config, top / WORK)
-    details = {"longest": limit + pieces.specials, "training": {**told, **metrics}}
+    details = {
+        "longest": limit + pieces.specials,
+        "calibration": read_calibration(config.calibration),
+        "training": {**told, **metrics},
+    }
     save(module, pieces, labels, top, details)
 
 

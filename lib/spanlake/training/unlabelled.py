@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
+
 from spanlake.core.corpora import read_mtsamples
 from spanlake.core.errors import DataError
 from spanlake.core.train_config import UnlabelledNotes
 from spanlake.core.units import Note
+
+SEED = 42
 
 
 def unlabelled_notes(config: UnlabelledNotes) -> list[Note]:
@@ -17,6 +21,9 @@ def unlabelled_notes(config: UnlabelledNotes) -> list[Note]:
     notes = [note for note in read_mtsamples(Path(config.notes)) if note.note_id not in left_out]
     if not notes:
         raise DataError(f"{config.notes}: no notes to learn from")
+    if config.most_notes and len(notes) > config.most_notes:
+        drawn = np.random.default_rng(SEED).permutation(len(notes))[: config.most_notes]
+        return [notes[i] for i in drawn]
     return notes
 
 

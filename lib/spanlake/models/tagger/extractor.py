@@ -5,9 +5,10 @@ Several models may read together: the probabilities of tags and of pairs are the
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -21,7 +22,8 @@ from spanlake.models.decoding import SCORE_DIGITS, TagDecoder, tag_decoder
 from spanlake.models.guard import extract_encodable
 from spanlake.models.pairs import candidates
 from spanlake.models.stats import Stats
-from spanlake.models.tagger.folder import fingerprint, locate
+from spanlake.models.tagger.calibration import Calibration
+from spanlake.models.tagger.folder import Folder, fingerprint, locate
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
 from spanlake.models.tagger.reader import Read, Reader, tag_counts
 
@@ -65,6 +67,9 @@ class Asked:
     told: np.ndarray
 
 
+Scored = tuple[list[tuple[int, int]], np.ndarray]  # pairs, and their ``[pairs, relations]`` scores
+
+
 class OnePassTagger:
     """Reads units' targets; one instance a process. Raises ModelError for what cannot be loaded."""
 
@@ -76,6 +81,7 @@ class OnePassTagger:
         self.fingerprint = fingerprint(folders, config, self.labels)
         self.readers = [Reader(folder, self.labels, config, self.stats) for folder in folders]
         self.device = self.readers[0].device
+        self.calibration = _calibration(folders, self.labels)
         self._decoders = _decoders(self.labels)
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:
@@ -99,24 +105,33 @@ class OnePassTagger:
         """Return what the models make of every text, before anything is decided."""
         text_words = [words(text) for text in texts]
         by_model = [reader.read(texts, text_words) for reader in self.readers]
-        return [
+        read = [
             ReadText.of(text, own, reads)
             for text, own, reads in zip(texts, text_words, zip(*by_model, strict=True), strict=True)
         ]
+        return [self._calibrated(text) for text in read]
 
-    def entities(self, text: ReadText) -> list[Entity]:
-        """Return the entities of the most probable legal tags of both layers."""
+    def _calibrated(self, text: ReadText) -> ReadText:
+        layers = tag_counts(self.labels)
+        return replace(text, probabilities=self.calibration.of_tags(text.probabilities, layers))
+
+    def entities(self, text: ReadText) -> tuple[list[Entity], float]:
+        """Return the entities of the most probable legal tags of both layers, and how probable.
+
+        The number is the probability that these are all of the text's entities, and all right.
+        """
         edges = np.cumsum(tag_counts(self.labels))[:-1]
         layers = np.split(text.probabilities, edges, axis=1)
         found = [
-            decoder.entities(text.text, text.words, probabilities, text.seen)
+            decoder.read(text.text, text.words, probabilities, text.seen)
             for decoder, probabilities in zip(self._decoders, layers, strict=True)
         ]
-        return sorted(chain.from_iterable(found), key=lambda entity: entity.key)
+        entities = chain.from_iterable(entities for entities, _ in found)
+        return sorted(entities, key=lambda e: e.key), math.prod(sure for _, sure in found)
 
     def pair_scores(
         self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
-    ) -> list[tuple[list[tuple[int, int]], np.ndarray]]:
+    ) -> list[Scored]:
         """Return every text's (head, tail) places and their ``[pairs, relations]`` scores."""
         asked = [self.asked(text, mine) for text, mine in zip(texts, entities, strict=True)]
         counts = [len(one.places) for one in asked]
@@ -126,27 +141,35 @@ class OnePassTagger:
             pairs = [one.words for one in asked]
             for i, reader in enumerate(self.readers):
                 scores += reader.link([text.reads[i] for text in texts], pairs, told)
-        rows = np.split(scores / len(self.readers), np.cumsum(counts)[:-1])
+        scores = self.calibration.of_pairs(scores / len(self.readers))
+        rows = np.split(scores, np.cumsum(counts)[:-1])
         return [(one.places, mine) for one, mine in zip(asked, rows, strict=True)]
 
     def _extract(self, texts: Sequence[str]) -> list[Extraction]:
         read = self.read(texts)
         began = time.perf_counter()
-        entities = [self.entities(text) for text in read]
+        found = [self.entities(text) for text in read]
+        scored = self.pair_scores(read, [entities for entities, _ in found])
+        answers = [self._answer(*parts) for parts in zip(read, found, scored, strict=True)]
         self.stats.decode_seconds += time.perf_counter() - began
-        relations = self._link(read, entities)
-        return [
-            Extraction("ok", tuple(mine), tuple(related), text.chars_seen)
-            for text, mine, related in zip(read, entities, relations, strict=True)
-        ]
+        return answers
+
+    def _answer(
+        self, text: ReadText, found: tuple[list[Entity], float], scored: Scored
+    ) -> Extraction:
+        entities, sure = found
+        places, scores = scored
+        taken = scores >= self.config.pair_threshold
+        sure *= float(np.where(taken, scores, 1.0 - scores).prod())
+        relations = tuple(self._relations(places, scores))
+        return Extraction(
+            "ok", tuple(entities), relations, text.chars_seen, confidence=round(sure, SCORE_DIGITS)
+        )
 
     def _link(
         self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
-        began = time.perf_counter()
-        found = [self._relations(*scored) for scored in self.pair_scores(texts, entities)]
-        self.stats.decode_seconds += time.perf_counter() - began
-        return found
+        return [self._relations(*scored) for scored in self.pair_scores(texts, entities)]
 
     def asked(self, text: ReadText, entities: Sequence[Entity]) -> Asked:
         """Return the candidates whose ends the models have seen, as in training."""
@@ -174,3 +197,11 @@ def _decoders(labels: LabelSet) -> list[TagDecoder]:
         for layer in LAYERS
         if labels.labels_of(layer)
     ]
+
+
+def _calibration(folders: Sequence[Folder], labels: LabelSet) -> Calibration:
+    """Return the mean of the models' temperatures; 1 for a model that was never calibrated."""
+    neutral = Calibration(tuple(1.0 for _ in tag_counts(labels))).as_dict()
+    told = [folder.manifest.get("calibration") or neutral for folder in folders]
+    tags = np.mean([one["tags"] for one in told], axis=0)
+    return Calibration(tuple(tags.tolist()), float(np.mean([one["pairs"] for one in told])))

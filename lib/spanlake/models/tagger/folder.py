@@ -36,11 +36,16 @@ from spanlake.models.tagger.pair_features import feature_count
 if TYPE_CHECKING:
     from spanlake.models.tagger.module import OnePass
 
-EXTRACTOR_VERSION = 1  # raise when the code gives other answers for the same weights and options
+EXTRACTOR_VERSION = 2  # raise when the code gives other answers for the same weights and options
 KIND = "tagger"
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 FILES = (*GRAPHS, TOKENIZER, "config.json", WEIGHTS)
-SHAPING = ("pad", "longest", "shape")  # what the manifest itself says of how texts are read
+SHAPING = (
+    "pad",
+    "longest",
+    "shape",
+    "calibration",
+)  # what the manifest itself says of how texts are read
 ANSWER_OPTIONS = ("max_tokens", "stride", "max_pair_words", "pair_threshold", "precision")
 
 
@@ -103,7 +108,7 @@ def bundled() -> Path:
 def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: LabelSet) -> str:
     """Return the hash of all that can change an answer; device, engine and batch size cannot."""
     members = [
-        {"files": folder.manifest["files"], **{name: folder.manifest[name] for name in SHAPING}}
+        {"files": folder.manifest["files"], **{name: folder.manifest.get(name) for name in SHAPING}}
         for folder in folders
     ]
     parts = {

@@ -1,0 +1,93 @@
+"""How far probabilities can be trusted: reliability, Brier score, and risk by coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+BINS = 15
+COVERAGES = (0.5, 0.8, 0.9, 1.0)
+SIDE, GAP = 220, 30  # of a plot, in pixels
+
+Judged = tuple[np.ndarray, np.ndarray]  # probabilities, and whether each came true
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """What probabilities were worth.
+
+    `bins` are of equal mass: (mean probability, share that came true, count). `ece` is the mean
+    distance of the two, weighted by count (arXiv 1706.04599, with equal mass); `brier` the mean
+    squared error; `risk` the share of errors among the surest part, by the part's size.
+    """
+
+    count: int
+    bins: list[tuple[float, float, int]]
+    ece: float
+    brier: float
+    risk: dict[str, float]
+
+    as_dict = asdict
+
+
+def reliability(probabilities: np.ndarray, true: np.ndarray) -> Reliability | None:
+    """Return what `probabilities` were worth, None when there are none."""
+    if not len(probabilities):
+        return None
+    order = np.argsort(-probabilities, kind="stable")
+    sure, right = probabilities[order], true[order].astype(float)
+    parts = [part for part in np.array_split(np.arange(len(sure)), BINS) if len(part)]
+    bins = [(float(sure[p].mean()), float(right[p].mean()), len(p)) for p in parts]
+    return Reliability(
+        len(sure),
+        bins,
+        sum(abs(said - came) * count for said, came, count in bins) / len(sure),
+        float(((sure - right) ** 2).mean()),
+        {
+            f"{part:.0%}": float(1 - right[: max(1, round(part * len(sure)))].mean())
+            for part in COVERAGES
+        },
+    )
+
+
+def lines(judged: Mapping[str, Judged]) -> str:
+    """Return a table: a line a kind of probability."""
+    named = f"{'':<16}{'count':>8}{'true':>8}{'ECE':>8}{'Brier':>8}"
+    rows = [f"{named}   errors among the surest 50, 80, 90 %"]
+    for name, (sure, right) in judged.items():
+        found = reliability(sure, right)
+        if found:
+            risk = "  ".join(f"{found.risk[part]:.3f}" for part in ("50%", "80%", "90%"))
+            rows.append(
+                f"{name:<16}{found.count:>8}{right.mean():>8.3f}{found.ece:>8.3f}{found.brier:>8.3f}"
+                f"   {risk}"
+            )
+    return "\n".join(rows)
+
+
+def figure(judged: Mapping[str, Judged]) -> str:
+    """Return an SVG of reliability plots: what was said (x) against what came true (y)."""
+    plots = []
+    for i, (name, one) in enumerate(judged.items()):
+        found = reliability(*one)
+        if found:
+            plots.append(
+                f'<g transform="translate({GAP + i * (SIDE + GAP)},{GAP})">{_plot(name, found)}</g>'
+            )
+    width, height = GAP + len(judged) * (SIDE + GAP), SIDE + 2 * GAP
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+        f' font-family="sans-serif" font-size="12">{"".join(plots)}</svg>\n'
+    )
+
+
+def _plot(name: str, found: Reliability) -> str:
+    places = [(SIDE * said, SIDE * (1 - came)) for said, came, _ in found.bins]
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#1f5fa8"/>' for x, y in places)
+    return (
+        f'<rect width="{SIDE}" height="{SIDE}" fill="none" stroke="#888"/>'
+        f'<line x1="0" y1="{SIDE}" x2="{SIDE}" y2="0" stroke="#bbb"/>{dots}'
+        f'<text x="0" y="-8">{name} (ECE {found.ece:.3f})</text>'
+    )

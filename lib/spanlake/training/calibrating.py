@@ -1,0 +1,119 @@
+"""Calibration of a tagger on notes that it has not seen, and what its scores are worth then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from spanlake.core.corpora import GoldNote
+from spanlake.core.errors import DataError
+from spanlake.core.labels import LabelSet
+from spanlake.core.spans import Annotation
+from spanlake.core.units import Extraction, Unit
+from spanlake.models.tagger.calibration import TINY, Calibration, heat
+from spanlake.models.tagger.extractor import Asked, OnePassTagger
+from spanlake.models.tagger.reader import tag_counts
+from spanlake.training.datasets import examples_of
+from spanlake.training.joint import Target, gold_targets
+
+KINDS = ("main spans", "modifier spans", "relations", "texts")
+TEMPERATURES = np.geomspace(0.4, 4.0, 93)  # steps of 2.5 per cent: finer than the notes can tell
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """What a tagger says of sentences, beside the truth of zeros and ones.
+
+    `shares` and `tags` are ``[words, tags of all layers]``, without words that no model saw;
+    `linked` and `related` ``[pairs, relations]`` among gold entities.
+    """
+
+    shares: np.ndarray
+    tags: np.ndarray
+    linked: np.ndarray
+    related: np.ndarray
+
+
+def observe(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Observed:
+    """Have `tagger` read the sentences of notes that it was not trained on."""
+    examples, _ = examples_of(notes)
+    most = tagger.config.max_pair_words
+    targets, _ = gold_targets(examples, tagger.labels, max_pair_words=most)
+    texts = tagger.read([example.text for example in examples])
+    scored = tagger.pair_scores(texts, [example.gold.entities for example in examples])
+    related = [
+        _related(target, tagger.asked(text, example.gold.entities))
+        for text, target, example in zip(texts, targets, examples, strict=True)
+    ]
+    seen = np.concatenate([text.seen for text in texts])
+    return Observed(
+        np.concatenate([text.probabilities for text in texts])[seen],
+        np.concatenate([target.tags for target in targets])[seen],
+        np.concatenate([scores for _, scores in scored]),
+        np.concatenate(related),
+    )
+
+
+def _related(target: Target, asked: Asked) -> np.ndarray:
+    """Return the truth of the pairs that the tagger scored: not those of unseen words."""
+    position = {pair: i for i, pair in enumerate(target.pairs)}
+    return target.related[[position[pair] for pair in asked.words]]
+
+
+def fit_calibration(observed: Sequence[Observed], labels: LabelSet) -> Calibration:
+    """Return the temperatures under which the truth is most probable (arXiv 1706.04599).
+
+    Raises DataError when there is nothing to fit them on.
+    """
+    if not observed:
+        raise DataError("no notes to calibrate on")
+    edges = np.cumsum(tag_counts(labels))[:-1]
+    shares, tags, linked, related = (
+        np.concatenate([getattr(one, field.name) for one in observed]) for field in fields(Observed)
+    )
+    layers = zip(np.split(shares, edges, 1), np.split(tags, edges, 1), strict=True)
+    both = [np.stack((x.ravel(), 1.0 - x.ravel()), axis=-1) for x in (linked, related)]
+    return Calibration(tuple(_temperature(*layer) for layer in layers), _temperature(*both))
+
+
+def _temperature(shares: np.ndarray, truth: np.ndarray) -> float:
+    """Return the temperature of the least negative log likelihood; 1 where there is nothing."""
+    if not len(shares):
+        return 1.0
+    losses = [-np.log(heat(shares, t)[truth > 0.5] + TINY).mean() for t in TEMPERATURES]
+    return round(float(TEMPERATURES[int(np.argmin(losses))]), 3)
+
+
+Outcomes = dict[str, tuple[np.ndarray, np.ndarray]]  # by kind: probabilities, and what came true
+
+
+def outcomes(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Outcomes:
+    """Return each kind of probability that `tagger` gives, beside whether it came true.
+
+    `main spans` and `modifier spans`: exactly right or not; `relations`: of pairs of gold
+    entities; `texts`: a sentence's answer has nothing wrong and misses nothing.
+    """
+    examples, _ = examples_of(notes)
+    answers = tagger.extract([Unit(example.text) for example in examples])
+    rows: dict[str, list[tuple[float, bool]]] = {name: [] for name in KINDS}
+    for example, answer in zip(examples, answers, strict=True):
+        gold = {entity.key for entity in example.gold.entities}
+        for entity in answer.entities:
+            kind = f"{tagger.labels.layer_of(entity.label)} spans"
+            rows[kind].append((entity.score or 0.0, entity.key in gold))
+        right = _said(answer) == _said(example.gold)
+        rows["texts"].append((answer.confidence or 0.0, right))
+    seen = observe(notes, tagger)
+    rows["relations"] += zip(seen.linked.ravel(), seen.related.ravel() > 0.5, strict=True)
+    return {
+        kind: (np.array([p for p, _ in pairs], float), np.array([y for _, y in pairs], bool))
+        for kind, pairs in rows.items()
+    }
+
+
+def _said(answer: Annotation | Extraction) -> tuple[set[object], set[object]]:
+    keys = [entity.key for entity in answer.entities]
+    links = {(keys[one.head], keys[one.tail], one.label) for one in answer.relations}
+    return set(keys), set(links)
