@@ -11,12 +11,8 @@ from spanlake.core.config import EvaluateConfig, load_config
 from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
-from spanlake.report.evaluation import (
-    Evaluation,
-    deliver,
-    evaluate_extractor,
-    evaluate_folder,
-)
+from spanlake.report.delivery import add_outputs, deliver
+from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
 from spanlake.report.folder import annotate_folder
 
 
@@ -43,8 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a model or a folder of .ann files")
     evaluate.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
     evaluate.add_argument("--predicted", type=Path, help="folder of .ann files to score")
-    evaluate.add_argument("--json", type=Path, help="write the scores to this file")
-    evaluate.add_argument("--notes", type=Path, help="write the counts of each note to this file")
+    add_outputs(evaluate)
     _add_config(evaluate)
     evaluate.set_defaults(run=_evaluate)
     compare = commands.add_parser("compare", help="what one run gains over another, by note")
@@ -75,7 +70,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    deliver(_evaluation(arguments), arguments.json, arguments.notes)
+    deliver(_evaluation(arguments), arguments)
     return 0
 
 

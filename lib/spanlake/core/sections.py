@@ -85,6 +85,17 @@ def normalise(name: str) -> str:
     return TAIL.sub("", TAIL.sub("", " ".join(name.lower().split())))
 
 
+def safe_name(section: str) -> str:
+    """Return a section's name for pages and logs: "(other)" where a word is not of our lists.
+
+    A heading may be anything in capitals, a patient's name among them.
+    """
+    if not section:
+        return "(none)"
+    known = set(WORD.findall(section)) <= NAMING | FILLING | SYSTEMS | JOINING
+    return section if known else "(other)"
+
+
 def _names_section(name: str, words: list[str], mark: str, rest: str) -> bool:
     known = not NAMING.isdisjoint(words) or words == ["a", "p"]  # assessment and plan
     if not mark:

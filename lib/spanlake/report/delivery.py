@@ -1,0 +1,44 @@
+"""Where an evaluation goes: what is printed, and the files that were asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from spanlake.report.error_table import error_rows, write_rows
+from spanlake.report.evaluation import Evaluation
+from spanlake.report.scores import table, to_json
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `deliver` obeys."""
+    parser.add_argument("--json", type=Path, help="write the scores to this file")
+    parser.add_argument("--notes", type=Path, help="write the counts of each note to this file")
+    parser.add_argument("--errors", type=Path, help="write one JSON line a wrong entity, no text")
+
+
+def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
+    """Print the scores with their intervals, name on stderr what was left out, write the files.
+
+    `wanted` holds the options of `add_outputs`; the counts of each note are for `spanlake compare`.
+    """
+    from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes  # numpy
+
+    sys.stdout.write(table(evaluation.scores) + "\n")
+    notes = of_notes(evaluation.by_note)
+    sys.stdout.write("per cent, 95 % interval over notes\n" + lines(intervals(notes)) + "\n")
+    for problem in evaluation.report.problems:
+        sys.stderr.write(f"{problem}\n")
+    if wanted.json is not None:
+        _write(wanted.json, json.dumps(to_json(evaluation.scores), indent=2) + "\n")
+    if wanted.notes is not None:
+        write_notes(notes, wanted.notes)
+    if wanted.errors is not None:
+        write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
