@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from spanlake.models.baselines import relation_baselines
 from spanlake.report.error_table import error_rows, write_rows
 from spanlake.report.evaluation import Evaluation
 from spanlake.report.scores import table, to_json
@@ -26,13 +27,14 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     """
     from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes  # numpy
 
-    sys.stdout.write(table(evaluation.scores) + "\n")
+    baselines = relation_baselines([one.gold for one in evaluation.notes], evaluation.labels)
+    sys.stdout.write(table(evaluation.scores, baselines) + "\n")
     notes = of_notes(evaluation.by_note)
     sys.stdout.write("per cent, 95 % interval over notes\n" + lines(intervals(notes)) + "\n")
     for problem in evaluation.report.problems:
         sys.stderr.write(f"{problem}\n")
     if wanted.json is not None:
-        _write(wanted.json, json.dumps(to_json(evaluation.scores), indent=2) + "\n")
+        _write(wanted.json, json.dumps(to_json(evaluation.scores, baselines), indent=2) + "\n")
     if wanted.notes is not None:
         write_notes(notes, wanted.notes)
     if wanted.errors is not None:
