@@ -5,25 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from spanlake.models.baselines import relation_baselines
 from spanlake.report.error_table import error_rows, write_rows
 from spanlake.report.evaluation import Evaluation
-from spanlake.report.scores import table, to_json
+from spanlake.report.groups import GroupCounts, all_groups, read_groups
+from spanlake.report.scores import six, table, to_json
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Add the options that `deliver` obeys."""
     parser.add_argument("--json", type=Path, help="write the scores to this file")
     parser.add_argument("--notes", type=Path, help="write the counts of each note to this file")
+    parser.add_argument(
+        "--groups", type=Path, help="file with columns note_id and group: scores by group in --json"
+    )
     parser.add_argument("--errors", type=Path, help="write one JSON line a wrong entity, no text")
 
 
 def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     """Print the scores with their intervals, name on stderr what was left out, write the files.
 
-    `wanted` holds the options of `add_outputs`; the counts of each note are for `spanlake compare`.
+    `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes.
     """
     from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes  # numpy
 
@@ -33,12 +38,24 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     sys.stdout.write("per cent, 95 % interval over notes\n" + lines(intervals(notes)) + "\n")
     for problem in evaluation.report.problems:
         sys.stderr.write(f"{problem}\n")
+    groups = all_groups(evaluation, read_groups(wanted.groups) if wanted.groups else None)
     if wanted.json is not None:
-        _write(wanted.json, json.dumps(to_json(evaluation.scores, baselines), indent=2) + "\n")
+        content = {**to_json(evaluation.scores, baselines), "groups": _groups_json(groups)}
+        _write(wanted.json, json.dumps(content, indent=2) + "\n")
     if wanted.notes is not None:
         write_notes(notes, wanted.notes)
     if wanted.errors is not None:
         write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
+
+
+def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
+    return {
+        kind: {
+            group: {name: six(one) for name, one in counts.items()}
+            for group, counts in of_kind.items()
+        }
+        for kind, of_kind in groups.items()
+    }
 
 
 def _write(path: Path, text: str) -> None:
