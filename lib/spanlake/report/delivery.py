@@ -12,6 +12,7 @@ from spanlake.models.baselines import relation_baselines
 from spanlake.report.error_table import error_rows, write_rows
 from spanlake.report.evaluation import Evaluation
 from spanlake.report.groups import GroupCounts, all_groups, read_groups
+from spanlake.report.paper import paper_lines, paper_scores
 from spanlake.report.scores import six, table, to_json
 
 
@@ -23,6 +24,9 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         "--groups", type=Path, help="file with columns note_id and group: scores by group in --json"
     )
     parser.add_argument("--errors", type=Path, help="write one JSON line a wrong entity, no text")
+    parser.add_argument(
+        "--paper-scorers", action="store_true", help="score as two papers do, faults included, too"
+    )
 
 
 def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
@@ -39,8 +43,12 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     for problem in evaluation.report.problems:
         sys.stderr.write(f"{problem}\n")
     groups = all_groups(evaluation, read_groups(wanted.groups) if wanted.groups else None)
+    papers = {"paper_scorers": paper_scores(evaluation)} if wanted.paper_scorers else {}
+    if papers:
+        sys.stdout.write("\n" + paper_lines(evaluation, papers["paper_scorers"]))
     if wanted.json is not None:
-        content = {**to_json(evaluation.scores, baselines), "groups": _groups_json(groups)}
+        rest = {"groups": _groups_json(groups), **papers}
+        content = {**to_json(evaluation.scores, baselines), **rest}
         _write(wanted.json, json.dumps(content, indent=2) + "\n")
     if wanted.notes is not None:
         write_notes(notes, wanted.notes)
