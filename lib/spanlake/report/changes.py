@@ -85,7 +85,7 @@ def _wrong(
     for note in notes:
         for one in mistakes(note.gold.annotation, note.predicted, labels):
             if one.gold:
-                missed[_key(note, one.gold)] = one.predicted and one.predicted.label
+                missed[_key(note, one.gold)] = one.predicted.label if one.predicted else None
             else:
                 spurious.add(_key(note, one.entity))
     return missed, spurious

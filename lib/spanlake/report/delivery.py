@@ -24,6 +24,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         "--groups", type=Path, help="file with columns note_id and group: scores by group in --json"
     )
     parser.add_argument("--errors", type=Path, help="write one JSON line a wrong entity, no text")
+    parser.add_argument("--html", type=Path, help="write the scores as a page to this file")
     parser.add_argument(
         "--paper-scorers", action="store_true", help="score as two papers do, faults included, too"
     )
@@ -35,11 +36,13 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes.
     """
     from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes  # numpy
+    from spanlake.report.page import page
 
     baselines = relation_baselines([one.gold for one in evaluation.notes], evaluation.labels)
     sys.stdout.write(table(evaluation.scores, baselines) + "\n")
     notes = of_notes(evaluation.by_note)
-    sys.stdout.write("per cent, 95 % interval over notes\n" + lines(intervals(notes)) + "\n")
+    found = intervals(notes)
+    sys.stdout.write("per cent, 95 % interval over notes\n" + lines(found) + "\n")
     for problem in evaluation.report.problems:
         sys.stderr.write(f"{problem}\n")
     groups = all_groups(evaluation, read_groups(wanted.groups) if wanted.groups else None)
@@ -50,6 +53,8 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
         rest = {"groups": _groups_json(groups), **papers}
         content = {**to_json(evaluation.scores, baselines), **rest}
         _write(wanted.json, json.dumps(content, indent=2) + "\n")
+    if wanted.html is not None:
+        _write(wanted.html, page(evaluation.scores, found, groups, baselines))
     if wanted.notes is not None:
         write_notes(notes, wanted.notes)
     if wanted.errors is not None:
