@@ -72,7 +72,8 @@ def semeval_scores(pairs: Iterable[TagPair]) -> dict[str, object]:
     Its faults: overlaps leave each entity's last word out, so that entities of one word overlap
     nothing; a gold entity counts in the recall's denominator once for every wrong prediction that
     overlaps it. `lengths` cuts each gold entity out and scores the tags on its own words, and gives
-    all words outside gold to bucket 1: only there a prediction can be too long or spurious.
+    all words outside gold to bucket 1: what is predicted there, or sticks out of gold, counts as
+    spurious in bucket 1 alone.
 
     Assumed: notes are its sequences; a prediction is compared with gold in order, up to the first
     that overlaps it; the same place with another label is right for `partial`; a partial match

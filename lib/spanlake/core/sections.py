@@ -56,6 +56,14 @@ SYSTEMS = frozenset(
 )
 TITLES = frozenset("dr mr mrs ms md prof".split())
 TALKING = frozenset("he her his i it my no our she the their they this we your".split())
+# Words that a section's name may hold beside all those and still be no one's name; they decide
+# nothing about what is a heading.
+HARMLESS = frozenset(
+    """active additional administered brief code comment component consult data details diagnostic
+    events gross identifying infusions invasive keywords major micro microscopic note o p
+    pertinent principal s sample secondary shift so far specialty specimen specimens statement
+    stopped substance surgeon telemetry transfer type use ventilator""".split()
+)
 JOINING = frozenset("and or of the for in on to with at by a an from".split())
 
 
@@ -92,7 +100,7 @@ def safe_name(section: str) -> str:
     """
     if not section:
         return "(none)"
-    known = set(WORD.findall(section)) <= NAMING | FILLING | SYSTEMS | JOINING
+    known = set(WORD.findall(section)) <= NAMING | FILLING | SYSTEMS | JOINING | HARMLESS
     return section if known else "(other)"
 
 
