@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from spanlake.core.config import EvaluateConfig, TablesConfig, load_config
-from spanlake.core.corpora import read_brat
+from spanlake.core.corpora import read_annotated
 from spanlake.core.errors import ConfigError
 from spanlake.core.labels import load_labels
 from spanlake.models import model_fingerprint
@@ -54,13 +54,13 @@ def _store(
     labels = load_labels(config.extractor.labels)
     corpus = "/".join(gold.resolve().parts[-2:])
     with Run(tables, "evaluate", config, model_fingerprint=model) as run:
-        store_gold(tables, corpus, read_brat(gold, labels)[0], labels)
+        store_gold(tables, corpus, read_annotated(gold, labels)[0], labels)
         store_scores(tables, evaluation.scores, run_id=run.run_id, corpus=corpus, model=model)
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(str(__doc__), config_required=False)
-    arguments.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
+    arguments.add_argument("--gold", type=Path, required=True, help="brat folder or JSON lines")
     arguments.add_argument("--predicted", type=Path, help="folder of .ann files to score")
     add_outputs(arguments)
     return run_job(job, arguments.parse_args(argv))

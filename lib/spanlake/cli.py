@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(annotate)
     annotate.set_defaults(run=_annotate)
     evaluate = commands.add_parser("evaluate", help="score a model or a folder of .ann files")
-    evaluate.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
+    evaluate.add_argument("--gold", type=Path, required=True, help="brat folder or JSON lines")
     evaluate.add_argument("--predicted", type=Path, help="folder of .ann files to score")
     add_outputs(evaluate)
     _add_config(evaluate)
@@ -54,7 +54,7 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
         "ours", type=Path, help="counts by note, of evaluate --notes or jobs/crossvalidate.py"
     )
     compare.add_argument("theirs", type=Path, help="the same of the run to compare with")
-    compare.add_argument("--gold", type=Path, help="brat folder: then the two are .ann folders")
+    compare.add_argument("--gold", type=Path, help="gold notes: then the two are .ann folders")
     compare.add_argument("--labels", default="kiwi", help="label set of the folders")
     compare.add_argument("--to", type=Path, help="with --gold: write a JSON line a changed entity")
     compare.set_defaults(run=_compare)

@@ -7,7 +7,7 @@ import pytest
 
 from gold_notes import gold_note
 from spanlake.cli import main
-from spanlake.core.corpora import ReadReport
+from spanlake.core.corpora import ReadReport, read_brat, write_jsonl
 from spanlake.core.counts import Counts
 from spanlake.core.errors import DataError
 from spanlake.core.labels import load_labels
@@ -95,3 +95,15 @@ def test_the_command_writes_groups_of_the_given_file(few_samples, tmp_path):
     assert scores["groups"]["group"].keys() == {"odd", "even"}
     both = [group["entities"]["tp"] for group in scores["groups"]["group"].values()]
     assert sum(both) == scores["entities"]["strict"]["tp"] > max(both) > 0
+
+
+def test_json_lines_are_gold_too_and_tell_the_type_of_a_note(few_samples, tmp_path):
+    notes, _ = read_brat(few_samples, KIWI)
+    typed = [replace(one, note=replace(one.note, note_type="report")) for one in notes]
+    gold, out = tmp_path / "gold.jsonl", tmp_path / "scores.json"
+    write_jsonl(gold, typed)
+    call = ["evaluate", "--gold", str(gold), "--predicted", str(few_samples), "--json", str(out)]
+    assert main(call) == 0
+    scores = json.loads(out.read_text(encoding="utf-8"))
+    assert scores["groups"]["note_type"]["report"]["entities"] == scores["entities"]["strict"]
+    assert scores["entities"]["strict"]["f1"] == 1.0

@@ -1,4 +1,4 @@
-"""Score brat folders: predictions from a folder, or from an extractor that reads the notes."""
+"""Score gold notes: predictions from a folder, or from an extractor that reads the notes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spanlake.core.corpora import ReadReport, read_ann, read_brat
+from spanlake.core.corpora import ReadReport, read_ann, read_annotated
 from spanlake.core.counts import Counts, Scores
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
@@ -36,12 +36,12 @@ class Evaluation:
         return {one.note_id: one.scores for one in self.notes}
 
 
-def evaluate_folder(gold_folder: Path, predicted_folder: Path, labels: LabelSet) -> Evaluation:
-    """Score `PREDICTED/NAME.ann` against `GOLD/NAME.ann`, for every gold note.
+def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) -> Evaluation:
+    """Score `PREDICTED/NAME.ann` for every gold note NAME, of a brat folder or of JSON lines.
 
     Raises DataError that names the ids when prediction files are missing.
     """
-    gold, report = read_brat(gold_folder, labels)
+    gold, report = read_annotated(gold_notes, labels)
     names = [note.note.note_id for note in gold]
     missing = [name for name in names if not (predicted_folder / f"{name}.ann").is_file()]
     if missing:
@@ -69,7 +69,7 @@ def _with_refused(scores: Scores, problems: ReadReport) -> Scores:
     )
 
 
-def evaluate_extractor(gold_folder: Path, extractor: Extractor) -> Evaluation:
-    """Score an extractor on a brat folder, relations on gold entities included."""
-    gold, report = read_brat(gold_folder, extractor.labels)
+def evaluate_extractor(gold_notes: Path, extractor: Extractor) -> Evaluation:
+    """Score an extractor on a brat folder or JSON lines, relations on gold entities included."""
+    gold, report = read_annotated(gold_notes, extractor.labels)
     return Evaluation(extractor.labels, scored_notes(gold, extractor), report)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyspark.sql import Row, SparkSession
 
 from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import GoldNote, read_brat
+from spanlake.core.corpora import GoldNote, read_annotated
 from spanlake.core.counts import Scores
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.spans import Entity
@@ -23,11 +23,11 @@ from spanlake.spark.tables import Tables
 
 
 def evaluate_with_spark(
-    spark: SparkSession, gold_folder: Path, extractor: ExtractorConfig
+    spark: SparkSession, gold_notes: Path, extractor: ExtractorConfig
 ) -> Evaluation:
-    """Score an extractor on a brat folder, as `report.evaluation.evaluate_extractor` does."""
+    """Score an extractor on gold notes, as `report.evaluation.evaluate_extractor` does."""
     labels = load_labels(extractor.labels)
-    gold, report = read_brat(gold_folder, labels)
+    gold, report = read_annotated(gold_notes, labels)
     slots = spark.sparkContext.defaultParallelism
     # Note by note, as our own values: the same process tree wrote them and reads them.
     frame = spark.createDataFrame([(pickle.dumps(one),) for one in gold], "gold binary")
