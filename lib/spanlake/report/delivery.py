@@ -38,26 +38,25 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes  # numpy
     from spanlake.report.page import page
 
+    scores, by_note = evaluation.scores, of_notes(evaluation.by_note)
+    found = intervals(by_note)
     baselines = relation_baselines([one.gold for one in evaluation.notes], evaluation.labels)
-    sys.stdout.write(table(evaluation.scores, baselines) + "\n")
-    notes = of_notes(evaluation.by_note)
-    found = intervals(notes)
+    papers = {"paper_scorers": paper_scores(evaluation)} if wanted.paper_scorers else {}
+    sys.stdout.write(table(scores, baselines) + "\n")
     sys.stdout.write("per cent, 95 % interval over notes\n" + lines(found) + "\n")
+    for own in papers.values():
+        sys.stdout.write("\n" + paper_lines(evaluation, own))
     for problem in evaluation.report.problems:
         sys.stderr.write(f"{problem}\n")
     groups = all_groups(evaluation, read_groups(wanted.groups) if wanted.groups else None)
-    papers = {"paper_scorers": paper_scores(evaluation)} if wanted.paper_scorers else {}
-    if papers:
-        sys.stdout.write("\n" + paper_lines(evaluation, papers["paper_scorers"]))
-    if wanted.json is not None:
-        rest = {"groups": _groups_json(groups), **papers}
-        content = {**to_json(evaluation.scores, baselines), **rest}
+    if wanted.json:
+        content = {**to_json(scores, baselines), "groups": _groups_json(groups), **papers}
         _write(wanted.json, json.dumps(content, indent=2) + "\n")
-    if wanted.html is not None:
-        _write(wanted.html, page(evaluation.scores, found, groups, baselines))
-    if wanted.notes is not None:
-        write_notes(notes, wanted.notes)
-    if wanted.errors is not None:
+    if wanted.html:
+        _write(wanted.html, page(scores, found, groups, baselines))
+    if wanted.notes:
+        write_notes(by_note, wanted.notes)
+    if wanted.errors:
         write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
 
 
