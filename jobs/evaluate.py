@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 
 from spanlake.core.config import EvaluateConfig, TablesConfig, load_config
-from spanlake.core.corpora import read_brat
+from spanlake.core.corpora import read_annotated
 from spanlake.core.errors import ConfigError
 from spanlake.core.labels import load_labels
 from spanlake.models import model_fingerprint
-from spanlake.report.evaluation import Evaluation, deliver, evaluate_folder
+from spanlake.report.delivery import add_outputs, deliver
+from spanlake.report.evaluation import Evaluation, evaluate_folder
 from spanlake.spark.arguments import parser, run_job
 from spanlake.spark.evaluate import evaluate_with_spark, store_gold, store_scores
 from spanlake.spark.runs import Run
@@ -26,7 +27,7 @@ from spanlake.spark.tables import Tables
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
     evaluation = _evaluate(arguments, config)
-    deliver(evaluation, arguments.json, arguments.notes)
+    deliver(evaluation, arguments)
     if config.tables is not None:
         model = None if arguments.predicted else model_fingerprint(config.extractor)
         _store(arguments.gold, config, config.tables, evaluation, model)
@@ -53,16 +54,15 @@ def _store(
     labels = load_labels(config.extractor.labels)
     corpus = "/".join(gold.resolve().parts[-2:])
     with Run(tables, "evaluate", config, model_fingerprint=model) as run:
-        store_gold(tables, corpus, read_brat(gold, labels)[0], labels)
+        store_gold(tables, corpus, read_annotated(gold, labels)[0], labels)
         store_scores(tables, evaluation.scores, run_id=run.run_id, corpus=corpus, model=model)
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(str(__doc__), config_required=False)
-    arguments.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
+    arguments.add_argument("--gold", type=Path, required=True, help="brat folder or JSON lines")
     arguments.add_argument("--predicted", type=Path, help="folder of .ann files to score")
-    arguments.add_argument("--json", type=Path, help="write the scores to this file")
-    arguments.add_argument("--notes", type=Path, help="write the counts of each note to this file")
+    add_outputs(arguments)
     return run_job(job, arguments.parse_args(argv))
 
 

@@ -85,6 +85,7 @@ def test_the_default_model_is_scored_with_relations_on_gold(few_samples, tmp_pat
     scores = json.loads(out.read_text(encoding="utf-8"))
     assert 0 < scores["entities"]["strict"]["f1"] < 1
     assert set(scores["relations"]["gold_entities"]) == SIX
+    assert set(scores["relations"]["baselines"]) == {"nearest head", "nearest head, lists"}
 
 
 def test_a_missing_prediction_file_is_an_error_with_its_id(samples, tmp_path, capsys):

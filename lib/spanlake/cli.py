@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from spanlake.core.config import EvaluateConfig, load_config
 from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
-from spanlake.report.evaluation import (
-    Evaluation,
-    deliver,
-    evaluate_extractor,
-    evaluate_folder,
-)
+from spanlake.report.changes import Changed, change_lines, change_rows, changes
+from spanlake.report.delivery import add_outputs, deliver
+from spanlake.report.error_table import write_rows
+from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
 from spanlake.report.folder import annotate_folder
 
 
@@ -41,19 +40,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(annotate)
     annotate.set_defaults(run=_annotate)
     evaluate = commands.add_parser("evaluate", help="score a model or a folder of .ann files")
-    evaluate.add_argument("--gold", type=Path, required=True, help="folder of .txt and .ann")
+    evaluate.add_argument("--gold", type=Path, required=True, help="brat folder or JSON lines")
     evaluate.add_argument("--predicted", type=Path, help="folder of .ann files to score")
-    evaluate.add_argument("--json", type=Path, help="write the scores to this file")
-    evaluate.add_argument("--notes", type=Path, help="write the counts of each note to this file")
+    add_outputs(evaluate)
     _add_config(evaluate)
     evaluate.set_defaults(run=_evaluate)
-    compare = commands.add_parser("compare", help="what one run gains over another, by note")
+    _add_compare(commands.add_parser("compare", help="what one run gains over another, by note"))
+    return parser
+
+
+def _add_compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "ours", type=Path, help="counts by note, of evaluate --notes or jobs/crossvalidate.py"
     )
     compare.add_argument("theirs", type=Path, help="the same of the run to compare with")
+    compare.add_argument("--gold", type=Path, help="gold notes: then the two are .ann folders")
+    compare.add_argument("--labels", default="kiwi", help="label set of the folders")
+    compare.add_argument("--to", type=Path, help="with --gold: write a JSON line a changed entity")
     compare.set_defaults(run=_compare)
-    return parser
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -75,17 +79,39 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    deliver(_evaluation(arguments), arguments.json, arguments.notes)
+    deliver(_evaluation(arguments), arguments)
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from spanlake.report.bootstrap import differences, lines, read_notes  # numpy
+    from spanlake.report.bootstrap import differences, lines, of_notes, read_notes  # numpy
 
-    found = differences(read_notes(arguments.ours), read_notes(arguments.theirs))
+    both = (arguments.ours, arguments.theirs)
+    if arguments.gold:
+        ours, theirs = _folders(arguments.gold, both, arguments.labels)
+        found = differences(of_notes(ours.by_note), of_notes(theirs.by_note))
+    elif arguments.to:
+        raise ConfigError("--to needs --gold: which entities changed is not in counts by note")
+    else:
+        found = differences(*map(read_notes, both))
     sys.stdout.write("points gained, 95 % interval over notes, * where 0 is outside\n")
     sys.stdout.write(lines(found, signed=True) + "\n")
+    if arguments.gold:
+        _deliver_changes(changes(ours.notes, theirs.notes, ours.labels), arguments.to)
     return 0
+
+
+def _folders(gold: Path, both: Sequence[Path], name: str) -> list[Evaluation]:
+    found = [evaluate_folder(gold, folder, load_labels(name)) for folder in both]
+    for problem in dict.fromkeys(line for one in found for line in one.report.problems):
+        sys.stderr.write(f"{problem}\n")
+    return found
+
+
+def _deliver_changes(found: Sequence[Changed], to: Path | None) -> None:
+    sys.stdout.write("\n" + change_lines(found))
+    if to is not None:
+        write_rows(to, change_rows(found))
 
 
 def _evaluation(arguments: argparse.Namespace) -> Evaluation:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spanlake.core.sections import heading, normalise
-from spanlake.core.sentences import split
+from spanlake.core.sections import heading, normalise, safe_name
+from spanlake.core.sentences import section_at, split
 
 WORD = re.compile(r"\w+|[^\w\s]")
 PARTS = [
@@ -263,6 +263,23 @@ def test_an_underlined_line_is_a_heading_and_keeps_its_rule():
 def test_sections_reach_from_their_heading_to_the_next():
     note = "Note of Monday\nPLAN: Rest. Fluids.\nLungs: clear\nDr. Smith: agrees\n\nLABS:\nNa 140"
     assert sections(note) == ["", "plan", "plan", "plan", "plan", "labs", "labs"]
+
+
+def test_the_section_at_an_offset_is_that_of_its_sentence():
+    text = "  Seen today.\nPLAN: Rest.\nWater.\n"
+    sentences = split(text)
+    offsets = (0, text.index("today"), text.index("PLAN"), text.index("Water"), len(text) - 1)
+    assert [section_at(sentences, at) for at in offsets] == ["", "", "plan", "plan", "plan"]
+    assert section_at([], 0) == ""
+
+
+def test_a_heading_that_may_be_a_name_is_not_named():
+    assert split("JANE ROE: seen.")[0].section == "jane roe"
+    harmless = ["history of present illness", "brief hospital course", "a/p"]
+    assert [safe_name(name) for name in harmless] == harmless
+    unsafe = ["jane roe", "history of jane", "addendum 05/15/2025"]
+    assert [safe_name(name) for name in unsafe] == ["(other)"] * 3
+    assert safe_name("") == "(none)"
 
 
 def test_no_gold_relation_of_the_development_notes_is_cut(corpora):

@@ -77,6 +77,15 @@ def test_relations_on_gold_entities_are_written_when_they_were_scored(scores):
     assert linked == {"precision": 0.75, "recall": 0.75, "f1": 0.75, "tp": 3, "fp": 1, "fn": 1}
 
 
+def test_rules_stand_beside_the_relations_on_gold_entities(scores):
+    rules = {"nearest head": Counts(3, 1, 1)}
+    ratio = {"precision": 0.75, "recall": 0.75, "f1": 0.75, "tp": 3, "fp": 1, "fn": 1}
+    assert to_json(scores, rules)["relations"]["baselines"] == {"nearest head": ratio}
+    lines = table(scores, rules).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  gold entities"))
+    assert lines[at + 1].split() == ["nearest", "head", "0.750", "0.750", "0.750", "4"]
+
+
 def test_rows_are_flat_and_carry_the_given_columns(scores):
     found = rows(scores, run_id="r1", split="dev")
     assert len(found) == (1 + 2) * 3 + (1 + 1) * 3 + 2

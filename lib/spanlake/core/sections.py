@@ -56,6 +56,14 @@ SYSTEMS = frozenset(
 )
 TITLES = frozenset("dr mr mrs ms md prof".split())
 TALKING = frozenset("he her his i it my no our she the their they this we your".split())
+# Words that a section's name may hold beside all those and still be no one's name; they decide
+# nothing about what is a heading.
+HARMLESS = frozenset(
+    """active additional administered brief code comment component consult data details diagnostic
+    events gross identifying infusions invasive keywords major micro microscopic note o p
+    pertinent principal s sample secondary shift so far specialty specimen specimens statement
+    stopped substance surgeon telemetry transfer type use ventilator""".split()
+)
 JOINING = frozenset("and or of the for in on to with at by a an from".split())
 
 
@@ -83,6 +91,17 @@ def heading(line: str, *, alone: bool = False) -> str | None:
 def normalise(name: str) -> str:
     """Return a heading's words in lower case, single-spaced, without marks at the end."""
     return TAIL.sub("", TAIL.sub("", " ".join(name.lower().split())))
+
+
+def safe_name(section: str) -> str:
+    """Return a section's name for pages and logs: "(other)" where a word is not of our lists.
+
+    A heading may be anything in capitals, a patient's name among them.
+    """
+    if not section:
+        return "(none)"
+    known = set(WORD.findall(section)) <= NAMING | FILLING | SYSTEMS | JOINING | HARMLESS
+    return section if known else "(other)"
 
 
 def _names_section(name: str, words: list[str], mark: str, rest: str) -> bool:

@@ -6,7 +6,8 @@ Why these rules and not a library's: docs/decisions/0001-sentence-splitter.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 
 from spanlake.core.sections import heading
 from spanlake.core.spans import Span
@@ -58,6 +59,12 @@ def split(note_text: str) -> list[Sentence]:
             section = _section(note_text, start, end, block) or section
             sentences.append(Sentence(Span(start, end), section))
     return sentences
+
+
+def section_at(sentences: Sequence[Sentence], offset: int) -> str:
+    """Return the section of the last of a note's sentences that begins at `offset` or before it."""
+    at = bisect_right(sentences, offset, key=lambda sentence: sentence.span.start)
+    return sentences[max(at - 1, 0)].section if sentences else ""
 
 
 def _section(note_text: str, start: int, end: int, block: list[Line]) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import Protocol
 
 from spanlake.core.merging import NoteResult, merge
 from spanlake.core.sentences import SPLITTER_VERSION, split
 from spanlake.core.spans import Annotation, Entity, Relation
-from spanlake.core.units import Note, Sentence, sha256, units_of
+from spanlake.core.units import Note, Sentence, Unit, sha256, units_of
 from spanlake.models import Extractor
 from spanlake.models.guard import extract_safely
 
@@ -33,7 +34,15 @@ def annotate(notes: Sequence[Note], extractor: Extractor, fingerprint: str) -> l
     ]
 
 
-def link(note: Note, gold: Annotation, extractor: Extractor) -> Annotation:
+class Links(Protocol):
+    """What relates given entities: an extractor, or a rule."""
+
+    def link(
+        self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
+    ) -> list[list[Relation]]: ...
+
+
+def link(note: Note, gold: Annotation, extractor: Links) -> Annotation:
     """Return the note's given entities with the relations that the extractor finds among them.
 
     Entities that a sentence boundary cuts can have no relation.

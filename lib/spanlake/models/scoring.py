@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from spanlake.core.corpora import GoldNote
 from spanlake.core.counts import Scores
@@ -15,8 +15,21 @@ from spanlake.models import Extractor
 from spanlake.models.annotate import annotate, link
 
 
-def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:
-    """Return one Scores a note, in order, relations on gold entities included.
+@dataclass(frozen=True, slots=True)
+class ScoredNote:
+    """A gold note, what was predicted of it, and the scores of the one against the other."""
+
+    gold: GoldNote
+    predicted: Annotation
+    scores: Scores
+
+    @property
+    def note_id(self) -> str:
+        return self.gold.note.note_id
+
+
+def scored_notes(gold: Sequence[GoldNote], extractor: Extractor) -> list[ScoredNote]:
+    """Read and score every note, in order, relations on gold entities included.
 
     Raises DataError with the ids of notes that could not be read.
     """
@@ -25,13 +38,20 @@ def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scor
     unread = [one.note.note_id for one, result in pairs if result.state not in ("done", "empty")]
     if unread:
         raise DataError(f"{len(unread)} notes could not be read: {', '.join(unread[:10])}")
-    return [_score(one, result.annotation, extractor) for one, result in pairs]
+    return [
+        ScoredNote(one, result.annotation, _score(one, result.annotation, extractor))
+        for one, result in pairs
+    ]
+
+
+def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:
+    """Return the scores of `scored_notes` alone."""
+    return [one.scores for one in scored_notes(gold, extractor)]
 
 
 def scores_by_note(gold: Sequence[GoldNote], extractor: Extractor) -> dict[str, Scores]:
     """Return `score_extractor`'s scores by note id."""
-    scores = score_extractor(gold, extractor)
-    return {one.note.note_id: mine for one, mine in zip(gold, scores, strict=True)}
+    return {one.note_id: one.scores for one in scored_notes(gold, extractor)}
 
 
 def _score(one: GoldNote, predicted: Annotation, extractor: Extractor) -> Scores:

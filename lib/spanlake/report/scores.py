@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from spanlake.core.counts import Counts, EntityCounts, LayerScores, ManyCounts, Scores
 
 DASH = "-"  # an undefined ratio; 0.000 would say that something was predicted and all of it wrong
 
 
-def to_json(scores: Scores) -> dict[str, object]:
-    """Return what `spanlake evaluate --json` writes; undefined ratios are None."""
+def to_json(scores: Scores, baselines: Mapping[str, Counts] | None = None) -> dict[str, object]:
+    """Return what `spanlake evaluate --json` writes; undefined ratios are None.
+
+    `baselines` are rules' relations on gold entities, by the rule's name.
+    """
     linked = scores.gold_entities
+    relations: dict[str, object] = {
+        "gold_entities": None if linked is None else six(linked),
+        "strict": six(scores.relations_strict),
+        "relaxed": six(scores.relations_relaxed),
+    }
+    if baselines is not None:
+        relations["baselines"] = {name: six(counts) for name, counts in baselines.items()}
     return {
         "entities": _layer_json(scores.entities),
         "modifiers": _layer_json(scores.modifiers),
-        "relations": {
-            "gold_entities": None if linked is None else _six(linked),
-            "strict": _six(scores.relations_strict),
-            "relaxed": _six(scores.relations_relaxed),
-        },
+        "relations": relations,
     }
 
 
@@ -30,24 +36,29 @@ def rows(scores: Scores, **columns: object) -> list[dict[str, object]]:
     TypeError when a given column has the name of one of the score's own.
     """
     return [
-        dict(**columns, level=level, label=label, mode=mode, **_six(counts), support=counts.support)
+        dict(**columns, level=level, label=label, mode=mode, **six(counts), support=counts.support)
         for level, label, mode, counts in _flat(scores)
     ]
 
 
-def table(scores: Scores) -> str:
-    """Return a fixed-width table: layers with their labels, then relations; ends with a newline."""
-    names = ["gold entities", *scores.entities.labels, *scores.modifiers.labels]
+def table(scores: Scores, baselines: Mapping[str, Counts] | None = None) -> str:
+    """Return a fixed-width table: layers with their labels, then relations; ends with a newline.
+
+    `baselines` stand below the relations on gold entities, which they are to be compared with.
+    """
+    rules = baselines or {}
+    names = ["gold entities", *rules, *scores.entities.labels, *scores.modifiers.labels]
     width = max(map(len, names)) + 2
     lines = [
         *_layer_lines("entities", scores.entities, width),
         *_layer_lines("modifiers", scores.modifiers, width),
-        *_relation_lines(scores, width),
+        *_relation_lines(scores, rules, width),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _six(counts: Counts | ManyCounts) -> dict[str, object]:
+def six(counts: Counts | ManyCounts) -> dict[str, object]:
+    """Return the three ratios and the three counts of every score in JSON."""
     names = ("precision", "recall", "f1", "tp", "fp", "fn")
     return {name: getattr(counts, name) for name in names}
 
@@ -55,14 +66,14 @@ def _six(counts: Counts | ManyCounts) -> dict[str, object]:
 def _layer_json(layer: LayerScores) -> dict[str, object]:
     micro = layer.micro
     return {
-        "strict": _six(micro.strict),
-        "relaxed": _six(micro.relaxed),
-        "relaxed_many": _six(micro.relaxed_many),
+        "strict": six(micro.strict),
+        "relaxed": six(micro.relaxed),
+        "relaxed_many": six(micro.relaxed_many),
         "labels": {
-            label: {"strict": _six(one.strict), "relaxed": _six(one.relaxed)}
+            label: {"strict": six(one.strict), "relaxed": six(one.relaxed)}
             for label, one in layer.labels.items()
         },
-        "lengths": {length: _six(counts) for length, counts in layer.lengths.items()},
+        "lengths": {length: six(counts) for length, counts in layer.lengths.items()},
     }
 
 
@@ -94,9 +105,10 @@ def _entity_line(name: str, one: EntityCounts, width: int) -> str:
     return _line(name, width, *strict, _ratio(one.relaxed.f1), str(one.strict.support))
 
 
-def _relation_lines(scores: Scores, width: int) -> list[str]:
+def _relation_lines(scores: Scores, rules: Mapping[str, Counts], width: int) -> list[str]:
     named = (
         ("gold entities", scores.gold_entities),
+        *rules.items(),
         ("strict", scores.relations_strict),
         ("relaxed", scores.relations_relaxed),
     )

@@ -11,11 +11,11 @@ import pyarrow as pa
 from pyspark.sql import Row, SparkSession
 
 from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import GoldNote, read_brat
+from spanlake.core.corpora import GoldNote, read_annotated
 from spanlake.core.counts import Scores
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.spans import Entity
-from spanlake.models.scoring import pooled, scores_by_note
+from spanlake.models.scoring import ScoredNote, scored_notes
 from spanlake.report.evaluation import Evaluation
 from spanlake.report.scores import rows
 from spanlake.spark.infer import cached_extractor
@@ -23,21 +23,21 @@ from spanlake.spark.tables import Tables
 
 
 def evaluate_with_spark(
-    spark: SparkSession, gold_folder: Path, extractor: ExtractorConfig
+    spark: SparkSession, gold_notes: Path, extractor: ExtractorConfig
 ) -> Evaluation:
-    """Score an extractor on a brat folder, as `report.evaluation.evaluate_extractor` does."""
+    """Score an extractor on gold notes, as `report.evaluation.evaluate_extractor` does."""
     labels = load_labels(extractor.labels)
-    gold, report = read_brat(gold_folder, labels)
+    gold, report = read_annotated(gold_notes, labels)
     slots = spark.sparkContext.defaultParallelism
     # Note by note, as our own values: the same process tree wrote them and reads them.
     frame = spark.createDataFrame([(pickle.dumps(one),) for one in gold], "gold binary")
     scored = frame.repartition(max(1, min(slots, len(gold)))).mapInArrow(
-        _scorer(extractor.model_dump_json()), "scores binary"
+        _scorer(extractor.model_dump_json()), "notes binary"
     )
-    by_note: dict[str, Scores] = {}
+    notes: list[ScoredNote] = []
     for row in scored.collect():
-        by_note |= pickle.loads(row.scores)  # noqa: S301
-    return Evaluation(pooled(by_note.values(), labels), by_note, report)
+        notes += pickle.loads(row.notes)  # noqa: S301
+    return Evaluation(labels, sorted(notes, key=lambda one: one.note_id), report)
 
 
 def _scorer(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -45,8 +45,8 @@ def _scorer(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
         gold = [pickle.loads(row["gold"]) for b in batches for row in b.to_pylist()]  # noqa: S301
         if gold:
             extractor, _ = cached_extractor(config_json)
-            scores = pickle.dumps(scores_by_note(gold, extractor))
-            yield pa.RecordBatch.from_arrays([pa.array([scores], pa.binary())], names=["scores"])
+            notes = pickle.dumps(scored_notes(gold, extractor))
+            yield pa.RecordBatch.from_arrays([pa.array([notes], pa.binary())], names=["notes"])
 
     return score
 

@@ -1,5 +1,6 @@
 """Readers of annotated corpora to gold notes, and writers; none of them drops a line silently."""
 
+from spanlake.core.corpora.annotated import read_annotated
 from spanlake.core.corpora.brat import parse_ann, read_ann, read_brat, write_ann, write_brat
 from spanlake.core.corpora.chemprot import read_chemprot
 from spanlake.core.corpora.gold import GoldNote, ReadReport
@@ -13,6 +14,7 @@ __all__ = [
     "ReadReport",
     "parse_ann",
     "read_ann",
+    "read_annotated",
     "read_brat",
     "read_chemprot",
     "read_iob",

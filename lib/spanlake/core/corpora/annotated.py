@@ -1,0 +1,18 @@
+"""Gold notes as people have them: a brat folder, or a file of JSON lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spanlake.core.corpora.brat import read_brat
+from spanlake.core.corpora.gold import GoldNote, ReadReport
+from spanlake.core.corpora.jsonl import read_jsonl
+from spanlake.core.labels import LabelSet
+
+
+def read_annotated(path: Path, labels: LabelSet | None = None) -> tuple[list[GoldNote], ReadReport]:
+    """Read a file as JSON lines, which can tell a note's type, and anything else as a brat folder.
+
+    Raises as `read_jsonl` and `read_brat` do.
+    """
+    return read_jsonl(path, labels) if path.is_file() else read_brat(path, labels)

@@ -1,0 +1,75 @@
+"""Where an evaluation goes: what is printed, and the files that were asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from spanlake.models.baselines import relation_baselines
+from spanlake.report.error_table import error_rows, write_rows
+from spanlake.report.evaluation import Evaluation
+from spanlake.report.groups import GroupCounts, all_groups, read_groups
+from spanlake.report.paper import paper_lines, paper_scores
+from spanlake.report.scores import six, table, to_json
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `deliver` obeys."""
+    parser.add_argument("--json", type=Path, help="write the scores to this file")
+    parser.add_argument("--notes", type=Path, help="write the counts of each note to this file")
+    parser.add_argument(
+        "--groups", type=Path, help="file with columns note_id and group: scores by group in --json"
+    )
+    parser.add_argument("--errors", type=Path, help="write one JSON line a wrong entity, no text")
+    parser.add_argument("--html", type=Path, help="write the scores as a page to this file")
+    parser.add_argument(
+        "--paper-scorers", action="store_true", help="score as two papers do, faults included, too"
+    )
+
+
+def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
+    """Print the scores with their intervals, name on stderr what was left out, write the files.
+
+    `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes.
+    """
+    from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes  # numpy
+    from spanlake.report.page import page
+
+    scores, by_note = evaluation.scores, of_notes(evaluation.by_note)
+    found = intervals(by_note)
+    baselines = relation_baselines([one.gold for one in evaluation.notes], evaluation.labels)
+    papers = {"paper_scorers": paper_scores(evaluation)} if wanted.paper_scorers else {}
+    sys.stdout.write(table(scores, baselines) + "\n")
+    sys.stdout.write("per cent, 95 % interval over notes\n" + lines(found) + "\n")
+    for own in papers.values():
+        sys.stdout.write("\n" + paper_lines(evaluation, own))
+    for problem in evaluation.report.problems:
+        sys.stderr.write(f"{problem}\n")
+    groups = all_groups(evaluation, read_groups(wanted.groups) if wanted.groups else None)
+    if wanted.json:
+        content = {**to_json(scores, baselines), "groups": _groups_json(groups), **papers}
+        _write(wanted.json, json.dumps(content, indent=2) + "\n")
+    if wanted.html:
+        _write(wanted.html, page(scores, found, groups, baselines))
+    if wanted.notes:
+        write_notes(by_note, wanted.notes)
+    if wanted.errors:
+        write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
+
+
+def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
+    return {
+        kind: {
+            group: {name: six(one) for name, one in counts.items()}
+            for group, counts in of_kind.items()
+        }
+        for kind, of_kind in groups.items()
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from spanlake.cli import main
+from spanlake.core.counts import Counts
+from spanlake.core.labels import load_labels
+from spanlake.core.scoring import no_scores
+from spanlake.report.bootstrap import Interval
+from spanlake.report.page import page
+
+VOID = {"meta", "rect"}
+
+
+class Reader(HTMLParser):
+    """Collects tables by their headings, and every tag with its attributes; tags must balance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.title = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.tables.setdefault(self.title, []).append([])
+        if tag in ("td", "th"):
+            self.tables[self.title][-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.title = data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[self.title][-1][-1] += data
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert not reader.open
+    return reader
+
+
+@pytest.fixture
+def written(few_samples, tmp_path) -> Reader:
+    out = tmp_path / "new" / "scores.html"
+    call = ["evaluate", "--gold", str(few_samples), "--predicted", str(few_samples)]
+    assert main([*call, "--html", str(out)]) == 0
+    return read(out.read_text(encoding="utf-8"))
+
+
+def test_the_page_has_every_table(written):
+    assert list(written.tables) == [
+        "Scores",
+        "Main entities by label",
+        "Main entities by number of words",
+        "Modifiers by label",
+        "Modifiers by number of words",
+        "Relations",
+        "Entities by section",
+        "Modifiers by section",
+    ]
+    assert written.tables["Main entities by label"][1] == [
+        "all",
+        "100.0",
+        "100.0",
+        "100.0",
+        "104",
+        "",
+    ]
+    names = [row[0] for row in written.tables["Relations"]]
+    assert names[1:3] == ["on gold entities, nearest head", "on gold entities, nearest head, lists"]
+
+
+def test_the_page_loads_nothing(written):
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in written.tags}
+    loading = {"src", "href", "xlink:href", "srcset", "onload"}
+    assert not any(loading & attributes.keys() for _, attributes in written.tags)
+
+
+def test_values_with_their_intervals_are_drawn():
+    found = {"main strict F1": Interval(0.5, 0.25, 0.75), "modifiers": Interval(None, None, None)}
+    labels = load_labels("kiwi")
+    reader = read(page(no_scores(labels), found, {}, {}))
+    assert reader.tables["Scores"][1:] == [
+        ["main strict F1", "50.0", "25.0 to 75.0", ""],
+        ["modifiers", "-", "-", ""],
+    ]
+    drawn = [(a.get("x"), a["width"]) for tag, a in reader.tags if tag == "rect"]
+    assert drawn == [(None, "100"), (None, "50.0"), ("25.0", "50.0"), (None, "100")]
+
+
+def test_names_of_groups_are_escaped():
+    groups = {"group": {"<b>&": {"entities": Counts(1, 0, 0)}}}
+    reader = read(page(no_scores(load_labels("kiwi")), {}, groups, {}))
+    assert reader.tables["Entities by group"][1][0] == "<b>&"
+    assert "b" not in {tag for tag, _ in reader.tags}
