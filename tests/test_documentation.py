@@ -11,7 +11,7 @@ import yaml
 
 from spanlake.core.config import ExtractConfig, IngestConfig, load_config
 from spanlake.core.labels import LAYERS, load_labels
-from spanlake.core.train_config import load_train_config
+from spanlake.core.train_config import DistilConfig, MaskedTrainConfig, load_train_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -20,6 +20,8 @@ LOADERS = {
     "ingest": partial(load_config, IngestConfig),
     "extract": partial(load_config, ExtractConfig),
     "train": load_train_config,
+    "pretrain": partial(load_config, MaskedTrainConfig),
+    "distil": partial(load_config, DistilConfig),
 }
 
 
