@@ -166,11 +166,18 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from None
+        raise ConfigError(f"{path}: not YAML: {_on_one_line(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(values).__name__}")
     return values
+
+
+def _on_one_line(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(error).split())
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -194,6 +201,9 @@ def _explain(kind: type[Model], error: ValidationError) -> list[str]:
 
 def _explain_one(kind: type[Model], problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "model_type":
+        keys = ", ".join(_keys_at(kind, problem["loc"]))
+        return f"{place} is a section, found {problem['input']!r}; its keys: {keys}"
     if problem["type"] != "extra_forbidden":
         return f"{place or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
     known = _keys_at(kind, problem["loc"][:-1])
