@@ -50,6 +50,28 @@ def test_annotate_of_a_folder_without_notes_says_so(tmp_path, capsys):
     assert "no .txt files" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("call", "holding"),
+    [
+        (["annotate", "none", "--to", "out"], "notes (.txt)"),
+        (["evaluate", "--gold", "none"], "annotated notes (.txt and .ann)"),
+        (["evaluate", "--gold", ".", "--predicted", "none"], "predictions (.ann)"),
+    ],
+)
+def test_a_missing_folder_is_named_with_what_it_should_hold(
+    call, holding, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(call) == 1
+    error = f"DataError: none: no such folder; give the one that holds the {holding}\n"
+    assert capsys.readouterr().err == error
+
+
+def test_an_out_folder_that_is_a_file_is_refused(notes, capsys):
+    assert main(["annotate", str(notes), "--to", str(notes / "a.txt")]) == 1
+    assert "a.txt: cannot be made (FileExistsError)" in capsys.readouterr().err
+
+
 def test_annotate_never_prints_note_text(notes, tmp_path, capsys):
     main(["annotate", str(notes), "--to", str(tmp_path / "out")])
     printed = capsys.readouterr()

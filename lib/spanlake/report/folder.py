@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from spanlake.core.corpora import write_ann
+from spanlake.core.corpora import require_folder, write_ann
 from spanlake.core.errors import DataError
 from spanlake.core.units import Note
 from spanlake.models import Extractor
@@ -22,20 +22,31 @@ def annotate_folder(notes: Path, to: Path, extractor: Extractor) -> dict[str, st
 
     Texts are UTF-8 and their newlines are not translated; an empty note gets an empty file. A
     note that fails gets none (an old one is removed), and the others are written all the same.
-    Raises DataError when the folder has no `.txt` files, or is `to` and holds annotation.
+    Raises DataError when there is no folder, or no `.txt` in it, `to` cannot be made, or it is the
+    folder of the notes and holds annotation.
     """
+    require_folder(notes, "notes (.txt)")
     paths = sorted(notes.glob("*.txt"))
     if not paths:
         raise DataError(f"no .txt files in {notes}")
     if to.resolve() == notes.resolve() and any(notes.glob("*.ann")):
         raise DataError(f"{to} holds .ann files, perhaps by hand: give --to another folder")
-    to.mkdir(parents=True, exist_ok=True)
+    _make(to)
     failed: dict[str, str] = {}
     for first in range(0, len(paths), NOTES_AT_ONCE):
         some = paths[first : first + NOTES_AT_ONCE]
         failed |= _annotate_some(some, to, extractor)
         log.info("%d of %d notes", first + len(some), len(paths))
     return failed
+
+
+def _make(to: Path) -> None:
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{to}: cannot be made ({type(error).__name__}): give --to another folder"
+        ) from None
 
 
 def _annotate_some(paths: Sequence[Path], to: Path, extractor: Extractor) -> dict[str, str]:
