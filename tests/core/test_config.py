@@ -87,6 +87,12 @@ def test_the_column_map_knows_the_columns_of_notes(conf):
         load_config(IngestConfig, conf(text))
 
 
+def test_an_encoding_that_does_not_exist_is_refused(conf):
+    text = "tables: {location: t}\nsource: {format: text, path: x, encoding: utf-9}"
+    with pytest.raises(ConfigError, match="no encoding is called 'utf-9'"):
+        load_config(IngestConfig, conf(text))
+
+
 def test_an_override_without_a_value_is_refused(conf):
     with pytest.raises(ConfigError, match="key=value"):
         load_config(ExtractConfig, conf("tables: {location: t}"), ["slices"])

@@ -5,16 +5,27 @@ A file holds exactly one job's configuration. Unknown keys are refused with the 
 
 from __future__ import annotations
 
+import codecs
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spanlake.core.errors import ConfigError
 from spanlake.core.units import NOTE_COLUMNS
+
+
+def codec_of(encoding: str) -> str:
+    """Return the encoding's one name; raises ConfigError for an encoding that does not exist."""
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        raise ConfigError(
+            f"no encoding is called {encoding!r}; some that are: utf-8, cp1252 (Windows), latin-1"
+        ) from None
 
 
 class Model(BaseModel):
@@ -46,6 +57,12 @@ class SourceConfig(Model):
     where: str | None = None
     encoding: str = "UTF-8"
     replacement_characters: Literal["refuse", "keep"] = "refuse"
+
+    @field_validator("encoding")
+    @classmethod
+    def _exists(cls, encoding: str) -> str:
+        codec_of(encoding)
+        return encoding
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceConfig:
