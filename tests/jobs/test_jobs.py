@@ -52,6 +52,16 @@ def test_evaluate_gives_what_the_command_gives(spark, few_samples, tmp_path):
 
 
 @pytest.mark.spark
+def test_extract_before_ingest_names_the_missing_table_and_writes_none(spark, tmp_path, capsys):
+    conf = tmp_path / "e.yml"
+    conf.write_text(f"tables: {{location: {tmp_path / 'tables'}}}\n", encoding="utf-8")
+    assert job("extract")(["--config", str(conf)]) == 1
+    error = capsys.readouterr().err
+    assert "ConfigError: table 'notes' is not at" in error and "ingest first" in error
+    assert not (tmp_path / "tables").exists()
+
+
+@pytest.mark.spark
 def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("No fever.", encoding="utf-8")

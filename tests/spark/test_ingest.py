@@ -66,9 +66,11 @@ def test_a_folder_of_text_files_with_an_empty_one(spark, tmp_path):
     folder.mkdir()
     (folder / "a b.txt").write_bytes(TEXT.encode())
     (folder / "empty.txt").write_bytes(b"")
+    (folder / "upper.TXT").write_bytes(b"fine")
+    (folder / "none.TXT").write_bytes(b"")
     (folder / "other.md").write_bytes(b"not a note")
     made = config(tmp_path, format="text", path=str(folder))
-    assert texts(spark, made) == {"a b": TEXT, "empty": ""}
+    assert texts(spark, made) == {"a b": TEXT, "empty": "", "upper": "fine", "none": ""}
 
 
 def test_a_text_file_of_another_encoding_is_named(spark, tmp_path):
@@ -77,7 +79,7 @@ def test_a_text_file_of_another_encoding_is_named(spark, tmp_path):
     wrong = config(tmp_path, format="text", path=str(tmp_path))
     with pytest.raises(DataError, match=r"1 files are not UTF-8: latin\..*source\.encoding"):
         notes_from(spark, wrong.source)
-    right = config(tmp_path, format="text", path=str(tmp_path), encoding="cp1252")
+    right = config(tmp_path, format="text", path=str(tmp_path), encoding="latin-1")
     assert texts(spark, right)["latin"] == "caf\u00e9"
 
 
@@ -104,6 +106,32 @@ def test_a_missing_column_says_which_there_are(spark, tmp_path, source):
     path.write_text('{"id": 1, "body": "x"}\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="no column note_id, note_text; it has body, id"):
         notes_from(spark, config(tmp_path, format="jsonl", path=str(path)).source)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "text", "parquet", "delta"])
+def test_a_path_that_does_not_exist_is_named_with_the_fix(spark, tmp_path, kind):
+    wrong = config(tmp_path, format=kind, path=str(tmp_path / "nope"))
+    with pytest.raises(
+        ConfigError, match=rf"^source .*nope: .*: check its name.* {kind}$"
+    ):
+        notes_from(spark, wrong.source)
+
+
+@pytest.mark.parametrize("where", ["FOO IS NULL", "note_id IS NUL (("])
+def test_a_where_that_does_not_fit_the_source_is_one_line(spark, tmp_path, where):
+    path = tmp_path / "notes.csv"
+    path.write_text("note_id,note_text\n1,No fever.\n", encoding="utf-8")
+    wrong = config(tmp_path, format="csv", path=str(path), where=where)
+    with pytest.raises(ConfigError, match=r"^source\.where: .*: it is SQL on the source's own"):
+        notes_from(spark, wrong.source)
+
+
+def test_a_where_that_meets_a_note_does_not_quote_it(tables, source):
+    given = source({"a": "No fever."}).model_dump(by_alias=True)
+    given["source"]["where"] = "note_text > 3"
+    with pytest.raises(ConfigError, match=r"^source\.where: CAST_INVALID_INPUT") as refused:
+        ingest(tables, IngestConfig.model_validate(given))
+    assert "fever" not in str(refused.value)
 
 
 def test_bad_notes_are_refused_with_counts_and_nothing_is_written(tables, source):

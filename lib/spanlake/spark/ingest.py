@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
 from spanlake.core.units import NOTE_COLUMNS
+from spanlake.spark.clear import clear_errors
 from spanlake.spark.sentences import update_sentences
 from spanlake.spark.sources import notes_from
 from spanlake.spark.tables import Tables
@@ -26,7 +27,8 @@ def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
     incoming = incoming.withColumn("text_sha256", F.sha2(F.col("note_text").cast("binary"), 256))
     incoming = incoming.persist()  # checked, compared and merged: read the source once
     try:
-        counts = _check(incoming, config)
+        with clear_errors("source.where", "compare text with text, or use try_cast"):
+            counts = _check(incoming, config)  # the first to run the condition
         counts |= _merge(tables, incoming, delete=config.removed_notes == "delete")
     finally:
         incoming.unpersist()
