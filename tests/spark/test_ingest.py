@@ -111,9 +111,7 @@ def test_a_missing_column_says_which_there_are(spark, tmp_path, source):
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "text", "parquet", "delta"])
 def test_a_path_that_does_not_exist_is_named_with_the_fix(spark, tmp_path, kind):
     wrong = config(tmp_path, format=kind, path=str(tmp_path / "nope"))
-    with pytest.raises(
-        ConfigError, match=rf"^source .*nope: .*: check its name.* {kind}$"
-    ):
+    with pytest.raises(ConfigError, match=rf"^source .*nope: .*: check its name.* {kind}$"):
         notes_from(spark, wrong.source)
 
 
@@ -149,7 +147,7 @@ def test_bad_notes_are_refused_with_counts_and_nothing_is_written(tables, source
         "5 notes read, none written",
         "1 rows have no note_id",
         "1 notes have a null text",
-        "1 rows repeat a note_id",
+        "1 rows repeat a note_id (first: 1)",
         "1 notes hold U+FFFD",
     ):
         assert part in message
@@ -167,11 +165,21 @@ def test_again_with_changes_writes_only_those(tables, source):
     same = ingest(tables, source({"a": "One. Two.", "b": "Three.", "c": "Four."}))
     assert (same["notes_new"], same["notes_changed"], same["notes_removed"]) == (0, 0, 0)
     assert (tables.version("notes"), tables.version("sentences")) == before
-    changed = ingest(tables, source({"a": "One. Two.", "b": "Three!", "d": "Five."}))
-    counts = {"notes_new": 1, "notes_changed": 1, "notes_removed": 1, "notes_split": 2}
+    less = source({"a": "One. Two.", "b": "Three!", "d": "Five."}, removed_share=0.4)
+    changed = ingest(tables, less)
+    counts = {"notes_new": 1, "notes_changed": 1, "notes_unchanged": 1, "notes_removed": 1}
+    counts["notes_split"] = 2
     assert {name: changed[name] for name in counts} == counts
     sentences = {(row.note_id, row.text) for row in tables.read("sentences").collect()}
     assert sentences == {("a", "One."), ("a", "Two."), ("b", "Three!"), ("d", "Five.")}
+
+
+def test_another_source_does_not_remove_the_notes_of_the_first(tables, source):
+    ingest(tables, source({"a": "One.", "b": "Two.", "c": "Three."}))
+    before = tables.version("notes")
+    with pytest.raises(DataError, match=r"2 of 3 stored notes .*removed_share=1 .*=keep"):
+        ingest(tables, source({"a": "One.", "x": "Another."}))
+    assert tables.version("notes") == before
 
 
 def test_an_increment_keeps_what_it_does_not_hold(tables, source):

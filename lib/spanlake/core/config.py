@@ -80,12 +80,14 @@ class IngestConfig(Model):
     """`jobs/ingest.py`: a source into `notes` and `sentences`.
 
     `removed_notes`: delete from our tables what the source no longer holds (it is the whole
-    truth), or keep it (the source is an increment).
+    truth), or keep it (the source is an increment). An ingest that would delete more than
+    `removed_share` of the stored notes is refused: more often than not it has the wrong source.
     """
 
     tables: TablesConfig
     source: SourceConfig
     removed_notes: Literal["delete", "keep"] = "delete"
+    removed_share: float = Field(0.1, ge=0, le=1)
 
 
 class ExtractorConfig(Model):
