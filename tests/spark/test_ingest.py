@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
-from spanlake.core.config import IngestConfig
+from spanlake.core.config import IngestConfig, load_config
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.spark import sources
 from spanlake.spark.ingest import ingest, length_percentiles
 from spanlake.spark.sources import notes_from
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = 'First line, "quoted",\r\nsecond\tline; caf\u00e9 \U0001f600\n\nlast\u00a0line.'
 
 
@@ -38,6 +40,13 @@ def test_csv_as_mimic_writes_it(spark, tmp_path):
         tmp_path, format="csv", path=str(path), columns=columns, where="coalesce(ISERROR, '') = ''"
     )
     assert texts(spark, made) == {"1": TEXT, "3": " leading and trailing "}
+
+
+def test_a_plain_csv_file_needs_no_column_map(spark, tmp_path):
+    path = tmp_path / "notes.csv"
+    path.write_text('note_id,note_text\n1,No fever.\n2,"Said ""ok"",\nleft."\n', encoding="utf-8")
+    plain = load_config(IngestConfig, ROOT / "conf" / "ingest_csv.yml", [f"source.path={path}"])
+    assert texts(spark, plain) == {"1": "No fever.", "2": 'Said "ok",\nleft.'}
 
 
 def test_csv_with_a_broken_record_is_refused(spark, tmp_path):
