@@ -13,7 +13,7 @@ from spanlake.core.config import ExtractConfig, IngestConfig, load_config
 from spanlake.spark.arguments import run_job, table_of
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest
-from spanlake.spark.queries import run_query, title_of
+from spanlake.spark.queries import open_tables, read_query, show_query, title_of
 from spanlake.spark.session import get_session
 from spanlake.spark.summary import summary
 from spanlake.spark.tables import Tables
@@ -35,11 +35,11 @@ def job(arguments: argparse.Namespace) -> int:
     counts = ingest(tables, source)
     print("ingested\n" + table_of(list(counts.items())))
     print(summary(tables, extract(tables, config)))
-    tables.register_views()
+    open_tables(tables)
     for name in QUERIES:
         path = ROOT / "sql" / f"{name}.sql"
         print(f"\nsql/{name}.sql: {title_of(path)}")
-        run_query(tables, path).show(8, truncate=40)
+        show_query(tables, read_query(path), limit=8, width=40)
     return 0
 
 

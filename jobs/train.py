@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.errors import ModelError
 from spanlake.core.labels import load_labels
 from spanlake.core.train_config import TaggerTrainConfig, TrainConfig, load_train_config
+from spanlake.models.loading import missing_packages
 from spanlake.spark.arguments import parser, run_job
 from spanlake.training.datasets import read_gold
 
@@ -39,9 +39,7 @@ def _trainer(config: TrainConfig) -> Any:
 
         return train_bert
     except ImportError as error:
-        raise ModelError(
-            f"training needs {error.name}: pip install 'spanlake[train]' (or make setup)"
-        ) from None
+        raise missing_packages("train", error.name) from None
 
 
 def main(argv: list[str] | None = None) -> int:

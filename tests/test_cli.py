@@ -50,6 +50,60 @@ def test_annotate_of_a_folder_without_notes_says_so(tmp_path, capsys):
     assert "no .txt files" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("call", "holding"),
+    [
+        (["annotate", "none", "--to", "out"], "notes (.txt)"),
+        (["evaluate", "--gold", "none"], "annotated notes (.txt and .ann)"),
+        (["evaluate", "--gold", ".", "--predicted", "none"], "predictions (.ann)"),
+    ],
+)
+def test_a_missing_folder_is_named_with_what_it_should_hold(
+    call, holding, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(call) == 1
+    error = f"DataError: none: no such folder; give the one that holds the {holding}\n"
+    assert capsys.readouterr().err == error
+
+
+def test_what_annotate_does_not_read_is_counted(notes, tmp_path, caplog):
+    (notes / "b.TXT").write_bytes(b"No fever.")
+    (notes / "c.md").write_bytes(b"Fever.")
+    (notes / "more").mkdir()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "gone.ann").write_bytes(b"")
+    assert main(["annotate", str(notes), "--to", str(out)]) == 0
+    assert "problem" in (out / "b.ann").read_text(encoding="utf-8")
+    assert f"not read in {notes}: 1 sub-folders, 1 .md files\n" in caplog.text
+    assert f"{out} holds 1 .ann files of no note, left there: gone\n" in caplog.text
+
+
+def test_annotate_reads_another_encoding(tmp_path):
+    (tmp_path / "a.txt").write_bytes("Caf\u00e9 \u2013 fever.".encode("cp1252"))
+    call = ["annotate", str(tmp_path), "--to", str(tmp_path / "out"), "--encoding", "windows-1252"]
+    assert main(call) == 0
+    assert "7 12\tfever" in (tmp_path / "out" / "a.ann").read_text(encoding="utf-8")
+
+
+def test_an_unknown_encoding_is_refused(notes, tmp_path, capsys):
+    call = ["annotate", str(notes), "--to", str(tmp_path / "out"), "--encoding", "utf-9"]
+    assert main(call) == 1
+    assert "ConfigError: no encoding is called 'utf-9'" in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_are_refused(notes, tmp_path, capsys):
+    (notes / "a.TXT").write_bytes(b"No fever.")
+    assert main(["annotate", str(notes), "--to", str(tmp_path / "out")]) == 1
+    assert "differ in .txt and .TXT only: a. Rename one" in capsys.readouterr().err
+
+
+def test_an_out_folder_that_is_a_file_is_refused(notes, capsys):
+    assert main(["annotate", str(notes), "--to", str(notes / "a.txt")]) == 1
+    assert "a.txt: cannot be made (FileExistsError)" in capsys.readouterr().err
+
+
 def test_annotate_never_prints_note_text(notes, tmp_path, capsys):
     main(["annotate", str(notes), "--to", str(tmp_path / "out")])
     printed = capsys.readouterr()

@@ -5,13 +5,21 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from spanlake.core.config import ExtractConfig, IngestConfig, load_config
+from spanlake.core.config import EvaluateConfig, ExtractConfig, IngestConfig, load_config
 from spanlake.core.labels import LAYERS, load_labels
-from spanlake.core.train_config import DistilConfig, MaskedTrainConfig, load_train_config
+from spanlake.core.train_config import (
+    BertTrainConfig,
+    DistilConfig,
+    MaskedTrainConfig,
+    TaggerTrainConfig,
+    load_train_config,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -23,6 +31,15 @@ LOADERS = {
     "pretrain": partial(load_config, MaskedTrainConfig),
     "distil": partial(load_config, DistilConfig),
 }
+SECTIONS = [
+    (IngestConfig, ["Ingest"]),
+    (ExtractConfig, ["Extract"]),
+    (EvaluateConfig, ["Extract", "Evaluate"]),
+    (BertTrainConfig, ["Train", "`kind: bert`"]),
+    (TaggerTrainConfig, ["Train", "`kind: tagger`"]),
+    (MaskedTrainConfig, ["Pretrain"]),
+    (DistilConfig, ["Distil"]),
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -45,6 +62,28 @@ def test_every_label_set_loads_and_defines_its_labels(path):
     assert labels.name == path.stem == yaml.safe_load(path.read_text(encoding="utf-8"))["name"]
     assert all(labels.layer_of(label) in LAYERS for label in labels.labels)
     assert all((labels.main | labels.modifier).values()), "a label without a definition"
+
+
+@pytest.mark.parametrize(("model", "sections"), SECTIONS, ids=lambda x: getattr(x, "__name__", ""))
+def test_every_key_of_a_configuration_is_documented_with_its_default(model, sections):
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    parts = dict(part.split("\n", 1) for part in re.split(r"^#+ ", page, flags=re.M)[1:])
+    lines = [line for name in sections for line in parts[name].splitlines()]
+    documented = dict(re.findall(r"^\| `(\S+)` \| [^|]+ \| ([^|]+) \|", "\n".join(lines), re.M))
+    for key, field in keys_of(model):
+        default = field.get_default(call_default_factory=True)
+        expected = "required" if field.is_required() else "none" if default is None else default
+        if not isinstance(default, BaseModel):  # its keys have rows of their own
+            assert yaml.safe_load(documented[key]) == expected, key
+
+
+def keys_of(model, section=""):
+    for name, field in model.model_fields.items():
+        key = section + (field.alias or name)
+        yield key, field
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from keys_of(kind, f"{key}.")
 
 
 def test_the_kiwi_schema_is_the_paper_s():

@@ -25,7 +25,7 @@ SENTENCES = (
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint without a head: two layers of BERT with 64 positions and random weights."""
-    transformers = pytest.importorskip("transformers", reason="pip install 'spanlake[infer]'")
+    transformers = pytest.importorskip("transformers", reason="make setup")
     folder = tmp_path_factory.mktemp("tiny_base")
     tokenizer = _tokenizer()
     transformers.set_seed(7)

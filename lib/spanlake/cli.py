@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spanlake.core.config import EvaluateConfig, load_config
+from spanlake.core.config import EvaluateConfig, codec_of, load_config
 from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     annotate = commands.add_parser("annotate", help="write a brat .ann for every .txt of a folder")
     annotate.add_argument("notes", type=Path, metavar="NOTES_FOLDER")
     annotate.add_argument("--to", type=Path, required=True, metavar="OUT_FOLDER")
+    annotate.add_argument("--encoding", default="utf-8", help="of the .txt files; default: utf-8")
     _add_config(annotate)
     annotate.set_defaults(run=_annotate)
     evaluate = commands.add_parser("evaluate", help="score a model or a folder of .ann files")
@@ -72,7 +73,9 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _annotate(arguments: argparse.Namespace) -> int:
     config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
-    failed = annotate_folder(arguments.notes, arguments.to, load_extractor(config.extractor))
+    codec = codec_of(arguments.encoding)
+    extractor = load_extractor(config.extractor)
+    failed = annotate_folder(arguments.notes, arguments.to, extractor, codec)
     for note_id, error_class in failed.items():
         sys.stderr.write(f"failed: {note_id} ({error_class})\n")
     return 1 if failed else 0

@@ -41,13 +41,25 @@ def test_a_schema_is_given_by_its_own_name(conf):
         ("tables: {location: t}\nextractor: {kind: bert}", "bert needs extractor.model"),
         ("tables: {location: t}\nslices: 0", "slices"),
         ("- a\n- b", "expected keys and values"),
-        ("tables: [", "not YAML"),
+        ("tables: [", r"not YAML: line 1: .*$"),
         ("tables: {location: t}\nextractor: {stride: 200}", "less than half"),
     ],
 )
 def test_wrong_configurations_say_what_is_wrong(conf, text, message):
     with pytest.raises(ConfigError, match=message):
         load_config(ExtractConfig, conf(text))
+
+
+def test_a_file_that_is_not_utf_8_is_refused(conf):
+    path = conf("tables: {location: t}")
+    path.write_bytes(b"tables: {location: caf\xe9}")
+    with pytest.raises(ConfigError, match=r"conf\.yml: not UTF-8 at byte 22"):
+        load_config(ExtractConfig, path)
+
+
+def test_a_section_given_as_a_value_is_refused_with_its_keys(conf):
+    with pytest.raises(ConfigError, match="extractor is a section, found 'x'; its keys: kind, "):
+        load_config(ExtractConfig, conf("tables: {location: t}"), ["extractor=x"])
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -72,6 +84,12 @@ def test_an_unknown_kind_of_recipe_is_refused_with_the_known_ones(conf):
 def test_the_column_map_knows_the_columns_of_notes(conf):
     text = "tables: {location: t}\nsource: {format: csv, path: x, columns: {note: text}}"
     with pytest.raises(ConfigError, match="the columns of notes are"):
+        load_config(IngestConfig, conf(text))
+
+
+def test_an_encoding_that_does_not_exist_is_refused(conf):
+    text = "tables: {location: t}\nsource: {format: text, path: x, encoding: utf-9}"
+    with pytest.raises(ConfigError, match="no encoding is called 'utf-9'"):
         load_config(IngestConfig, conf(text))
 
 

@@ -52,6 +52,16 @@ def test_evaluate_gives_what_the_command_gives(spark, few_samples, tmp_path):
 
 
 @pytest.mark.spark
+def test_extract_before_ingest_names_the_missing_table_and_writes_none(spark, tmp_path, capsys):
+    conf = tmp_path / "e.yml"
+    conf.write_text(f"tables: {{location: {tmp_path / 'tables'}}}\n", encoding="utf-8")
+    assert job("extract")(["--config", str(conf)]) == 1
+    error = capsys.readouterr().err
+    assert "ConfigError: table 'notes' is not at" in error and "ingest first" in error
+    assert not (tmp_path / "tables").exists()
+
+
+@pytest.mark.spark
 def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("No fever.", encoding="utf-8")
@@ -65,3 +75,28 @@ def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys):
     for part in ("notes_read", "characters per note", "slowest partition", "model_loads"):
         assert part in printed
     assert "fever" not in printed
+    query = ["--config", str(extract), "--limit", "1"]
+    ready = ROOT / "sql" / "note_states.sql"
+    assert job("query")([*query, "SELECT label, text FROM current_entities ORDER BY start"]) == 0
+    assert job("query")([*query, "--file", str(ready)]) == 0
+    printed = capsys.readouterr().out
+    assert "|negation|  No|" in printed and "only showing top 1 row" in printed
+    assert "|done " in printed
+    assert job("query")([*query, "SELECT labl FROM entities"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("ConfigError: query: [UNRESOLVED_COLUMN") and error.count("\n") == 1
+
+
+@pytest.mark.spark
+def test_a_query_before_ingest_says_so(spark, tmp_path, capsys):
+    conf = tmp_path / "e.yml"
+    conf.write_text(f"tables: {{location: {tmp_path / 'tables'}}}\n", encoding="utf-8")
+    assert job("query")(["--config", str(conf), "SELECT 1"]) == 1
+    assert "ingest first" in capsys.readouterr().err
+
+
+def test_a_query_file_that_is_not_there_is_named(tmp_path, capsys):
+    conf = tmp_path / "e.yml"
+    conf.write_text("tables: {location: t}\n", encoding="utf-8")
+    assert job("query")(["--config", str(conf), "--file", "sql/nope.sql"]) == 1
+    assert "sql/nope.sql: no query can be read (FileNotFoundError)" in capsys.readouterr().err

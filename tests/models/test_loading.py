@@ -142,4 +142,5 @@ def test_without_torch_the_extra_to_install_is_named(tiny_bert: Path) -> None:
         "    print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'spanlake[infer]'" in run.stdout
+    assert "torch and transformers not installed" in run.stdout
+    assert "`pip install '.[infer]'`" in run.stdout

@@ -123,7 +123,7 @@ def test_a_second_run_changes_nothing_and_a_changed_note_is_derived_alone(tables
     first = rows(tables.read("entities"), "note_id", "plan_id")
     changed = {**NOTES, "b": NOTES["b"] + " No cough."}
     del changed["e"]
-    counts = ingest(tables, jsonl_source(tmp_path, changed))
+    counts = ingest(tables, jsonl_source(tmp_path, changed, removed_share=1))
     assert (counts["notes_changed"], counts["notes_removed"], counts["notes_split"]) == (1, 1, 1)
     again = extract(tables, config)
     assert (again["notes"], again["units_read"]) == (1, 1)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
-from spanlake.core.config import IngestConfig
+from spanlake.core.config import IngestConfig, load_config
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.spark import sources
 from spanlake.spark.ingest import ingest, length_percentiles
 from spanlake.spark.sources import notes_from
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = 'First line, "quoted",\r\nsecond\tline; caf\u00e9 \U0001f600\n\nlast\u00a0line.'
 
 
@@ -38,6 +40,13 @@ def test_csv_as_mimic_writes_it(spark, tmp_path):
         tmp_path, format="csv", path=str(path), columns=columns, where="coalesce(ISERROR, '') = ''"
     )
     assert texts(spark, made) == {"1": TEXT, "3": " leading and trailing "}
+
+
+def test_a_plain_csv_file_needs_no_column_map(spark, tmp_path):
+    path = tmp_path / "notes.csv"
+    path.write_text('note_id,note_text\n1,No fever.\n2,"Said ""ok"",\nleft."\n', encoding="utf-8")
+    plain = load_config(IngestConfig, ROOT / "conf" / "ingest_csv.yml", [f"source.path={path}"])
+    assert texts(spark, plain) == {"1": "No fever.", "2": 'Said "ok",\nleft.'}
 
 
 def test_csv_with_a_broken_record_is_refused(spark, tmp_path):
@@ -66,9 +75,11 @@ def test_a_folder_of_text_files_with_an_empty_one(spark, tmp_path):
     folder.mkdir()
     (folder / "a b.txt").write_bytes(TEXT.encode())
     (folder / "empty.txt").write_bytes(b"")
+    (folder / "upper.TXT").write_bytes(b"fine")
+    (folder / "none.TXT").write_bytes(b"")
     (folder / "other.md").write_bytes(b"not a note")
     made = config(tmp_path, format="text", path=str(folder))
-    assert texts(spark, made) == {"a b": TEXT, "empty": ""}
+    assert texts(spark, made) == {"a b": TEXT, "empty": "", "upper": "fine", "none": ""}
 
 
 def test_a_text_file_of_another_encoding_is_named(spark, tmp_path):
@@ -77,7 +88,7 @@ def test_a_text_file_of_another_encoding_is_named(spark, tmp_path):
     wrong = config(tmp_path, format="text", path=str(tmp_path))
     with pytest.raises(DataError, match=r"1 files are not UTF-8: latin\..*source\.encoding"):
         notes_from(spark, wrong.source)
-    right = config(tmp_path, format="text", path=str(tmp_path), encoding="cp1252")
+    right = config(tmp_path, format="text", path=str(tmp_path), encoding="latin-1")
     assert texts(spark, right)["latin"] == "caf\u00e9"
 
 
@@ -106,6 +117,30 @@ def test_a_missing_column_says_which_there_are(spark, tmp_path, source):
         notes_from(spark, config(tmp_path, format="jsonl", path=str(path)).source)
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "text", "parquet", "delta"])
+def test_a_path_that_does_not_exist_is_named_with_the_fix(spark, tmp_path, kind):
+    wrong = config(tmp_path, format=kind, path=str(tmp_path / "nope"))
+    with pytest.raises(ConfigError, match=rf"^source .*nope: .*: check its name.* {kind}$"):
+        notes_from(spark, wrong.source)
+
+
+@pytest.mark.parametrize("where", ["FOO IS NULL", "note_id IS NUL (("])
+def test_a_where_that_does_not_fit_the_source_is_one_line(spark, tmp_path, where):
+    path = tmp_path / "notes.csv"
+    path.write_text("note_id,note_text\n1,No fever.\n", encoding="utf-8")
+    wrong = config(tmp_path, format="csv", path=str(path), where=where)
+    with pytest.raises(ConfigError, match=r"^source\.where: .*: it is SQL on the source's own"):
+        notes_from(spark, wrong.source)
+
+
+def test_a_where_that_meets_a_note_does_not_quote_it(tables, source):
+    given = source({"a": "No fever."}).model_dump(by_alias=True)
+    given["source"]["where"] = "note_text > 3"
+    with pytest.raises(ConfigError, match=r"^source\.where: CAST_INVALID_INPUT") as refused:
+        ingest(tables, IngestConfig.model_validate(given))
+    assert "fever" not in str(refused.value)
+
+
 def test_bad_notes_are_refused_with_counts_and_nothing_is_written(tables, source):
     rows = [
         {"note_id": "1", "note_text": "x", "patient_id": "p"},
@@ -121,7 +156,7 @@ def test_bad_notes_are_refused_with_counts_and_nothing_is_written(tables, source
         "5 notes read, none written",
         "1 rows have no note_id",
         "1 notes have a null text",
-        "1 rows repeat a note_id",
+        "1 rows repeat a note_id (first: 1)",
         "1 notes hold U+FFFD",
     ):
         assert part in message
@@ -139,11 +174,21 @@ def test_again_with_changes_writes_only_those(tables, source):
     same = ingest(tables, source({"a": "One. Two.", "b": "Three.", "c": "Four."}))
     assert (same["notes_new"], same["notes_changed"], same["notes_removed"]) == (0, 0, 0)
     assert (tables.version("notes"), tables.version("sentences")) == before
-    changed = ingest(tables, source({"a": "One. Two.", "b": "Three!", "d": "Five."}))
-    counts = {"notes_new": 1, "notes_changed": 1, "notes_removed": 1, "notes_split": 2}
+    less = source({"a": "One. Two.", "b": "Three!", "d": "Five."}, removed_share=0.4)
+    changed = ingest(tables, less)
+    counts = {"notes_new": 1, "notes_changed": 1, "notes_unchanged": 1, "notes_removed": 1}
+    counts["notes_split"] = 2
     assert {name: changed[name] for name in counts} == counts
     sentences = {(row.note_id, row.text) for row in tables.read("sentences").collect()}
     assert sentences == {("a", "One."), ("a", "Two."), ("b", "Three!"), ("d", "Five.")}
+
+
+def test_another_source_does_not_remove_the_notes_of_the_first(tables, source):
+    ingest(tables, source({"a": "One.", "b": "Two.", "c": "Three."}))
+    before = tables.version("notes")
+    with pytest.raises(DataError, match=r"2 of 3 stored notes .*removed_share=1 .*=keep"):
+        ingest(tables, source({"a": "One.", "x": "Another."}))
+    assert tables.version("notes") == before
 
 
 def test_an_increment_keeps_what_it_does_not_hold(tables, source):

@@ -5,16 +5,27 @@ A file holds exactly one job's configuration. Unknown keys are refused with the 
 
 from __future__ import annotations
 
+import codecs
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spanlake.core.errors import ConfigError
 from spanlake.core.units import NOTE_COLUMNS
+
+
+def codec_of(encoding: str) -> str:
+    """Return the encoding's one name; raises ConfigError for an encoding that does not exist."""
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        raise ConfigError(
+            f"no encoding is called {encoding!r}; some that are: utf-8, cp1252 (Windows), latin-1"
+        ) from None
 
 
 class Model(BaseModel):
@@ -47,6 +58,12 @@ class SourceConfig(Model):
     encoding: str = "UTF-8"
     replacement_characters: Literal["refuse", "keep"] = "refuse"
 
+    @field_validator("encoding")
+    @classmethod
+    def _exists(cls, encoding: str) -> str:
+        codec_of(encoding)
+        return encoding
+
     @model_validator(mode="after")
     def _one_place(self) -> SourceConfig:
         if (self.path is None) == (self.table is None):
@@ -63,12 +80,14 @@ class IngestConfig(Model):
     """`jobs/ingest.py`: a source into `notes` and `sentences`.
 
     `removed_notes`: delete from our tables what the source no longer holds (it is the whole
-    truth), or keep it (the source is an increment).
+    truth), or keep it (the source is an increment). An ingest that would delete more than
+    `removed_share` of the stored notes is refused: more often than not it has the wrong source.
     """
 
     tables: TablesConfig
     source: SourceConfig
     removed_notes: Literal["delete", "keep"] = "delete"
+    removed_share: float = Field(0.1, ge=0, le=1)
 
 
 class ExtractorConfig(Model):
@@ -77,7 +96,7 @@ class ExtractorConfig(Model):
     kind: Literal["dictionary", "bert", "tagger"] = "tagger"
     labels: str = "kiwi"
     model: str | None = None
-    models: tuple[str, ...] = ()  # of an ensemble of taggers
+    models: tuple[str, ...] | None = Field(None, min_length=1)  # of an ensemble of taggers
     main: str | None = None
     modifier: str | None = None
     relation: str | None = None
@@ -112,11 +131,15 @@ class ExtractorConfig(Model):
         """Return the same with absolute paths: executors do not run in the driver's folder."""
         named = {part: getattr(self, part) for part in ("model", "main", "modifier", "relation")}
         there = {part: path for part, path in named.items() if path and Path(path).is_dir()}
-        found = {part: str(Path(path).resolve()) for part, path in there.items()}
-        models = [
-            str(Path(name).resolve()) if Path(name).is_dir() else name for name in self.models
-        ]
-        return self.model_copy(update={**found, "models": tuple(models)})
+        found: dict[str, Any] = {part: _absolute(path) for part, path in there.items()}
+        if self.models:
+            found["models"] = tuple(map(_absolute, self.models))
+        return self.model_copy(update=found)
+
+
+def _absolute(name: str) -> str:
+    """Return the absolute path of a folder; a Hugging Face name stays what it is."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 class ExtractConfig(Model):
@@ -173,11 +196,18 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from None
+        raise ConfigError(f"{path}: not YAML: {_on_one_line(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(values).__name__}")
     return values
+
+
+def _on_one_line(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(error).split())
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -201,6 +231,9 @@ def _explain(kind: type[Model], error: ValidationError) -> list[str]:
 
 def _explain_one(kind: type[Model], problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "model_type":
+        keys = ", ".join(_keys_at(kind, problem["loc"]))
+        return f"{place} is a section, found {problem['input']!r}; its keys: {keys}"
     if problem["type"] != "extra_forbidden":
         return f"{place or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
     known = _keys_at(kind, problem["loc"][:-1])

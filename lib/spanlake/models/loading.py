@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spanlake import __version__
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ModelError
 from spanlake.core.labels import LabelSet, labels_digest, load_labels
@@ -108,9 +109,18 @@ def find_folder(name: str) -> Path:
         ) from None
 
 
-def missing_packages(extra: str = "infer") -> ModelError:
-    """Return the error for an installation without the packages of an extra."""
-    return ModelError(f"this model needs torch and transformers: pip install 'spanlake[{extra}]'")
+def missing_packages(
+    extra: str = "infer", needed: str | None = "torch and transformers"
+) -> ModelError:
+    """Return the error for an installation without the packages of an extra.
+
+    It names files, not `spanlake[...]`: no package index has us.
+    """
+    wheel = f"dist/spanlake-{__version__}-py3-none-any.whl"
+    return ModelError(
+        f"{needed} not installed: in the checkout run `make setup` or `pip install '.[{extra}]'`,"
+        f" or give pip the wheel of `make dist`: `pip install '{wheel}[{extra}]'`"
+    )
 
 
 def write_manifest(

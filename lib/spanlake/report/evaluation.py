@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spanlake.core.corpora import ReadReport, read_ann, read_annotated
+from spanlake.core.corpora import ReadReport, read_ann, read_annotated, require_folder
 from spanlake.core.counts import Counts, Scores
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
@@ -39,8 +39,9 @@ class Evaluation:
 def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) -> Evaluation:
     """Score `PREDICTED/NAME.ann` for every gold note NAME, of a brat folder or of JSON lines.
 
-    Raises DataError that names the ids when prediction files are missing.
+    Raises DataError when a folder is missing, and with the ids when prediction files are.
     """
+    require_folder(predicted_folder, "predictions (.ann)")
     gold, report = read_annotated(gold_notes, labels)
     names = [note.note.note_id for note in gold]
     missing = [name for name in names if not (predicted_folder / f"{name}.ann").is_file()]

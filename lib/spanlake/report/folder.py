@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from spanlake.core.corpora import write_ann
+from spanlake.core.corpora import require_folder, write_ann
 from spanlake.core.errors import DataError
 from spanlake.core.units import Note
 from spanlake.models import Extractor
@@ -17,33 +18,82 @@ log = logging.getLogger(__name__)
 NOTES_AT_ONCE = 32  # enough units to sort into batches, few enough for progress to be seen
 
 
-def annotate_folder(notes: Path, to: Path, extractor: Extractor) -> dict[str, str]:
+def annotate_folder(
+    notes: Path, to: Path, extractor: Extractor, encoding: str = "utf-8"
+) -> dict[str, str]:
     """Write `to/NAME.ann` for every `notes/NAME.txt`; return {name: error class} of failed ones.
 
-    Texts are UTF-8 and their newlines are not translated; an empty note gets an empty file. A
-    note that fails gets none (an old one is removed), and the others are written all the same.
-    Raises DataError when the folder has no `.txt` files, or is `to` and holds annotation.
+    Newlines are not translated; an empty note gets an empty file. A note that fails gets none (an
+    old one is removed), and the others are written all the same. What was not read, and `.ann` in
+    `to` of no note, is logged. Raises DataError when there is no folder, or no `.txt` in it, `to`
+    cannot be made, or it is the folder of the notes and holds annotation.
     """
-    paths = sorted(notes.glob("*.txt"))
-    if not paths:
-        raise DataError(f"no .txt files in {notes}")
+    paths = _note_files(notes)
     if to.resolve() == notes.resolve() and any(notes.glob("*.ann")):
         raise DataError(f"{to} holds .ann files, perhaps by hand: give --to another folder")
-    to.mkdir(parents=True, exist_ok=True)
+    _make(to)
     failed: dict[str, str] = {}
     for first in range(0, len(paths), NOTES_AT_ONCE):
         some = paths[first : first + NOTES_AT_ONCE]
-        failed |= _annotate_some(some, to, extractor)
+        failed |= _annotate_some(some, to, extractor, encoding)
         log.info("%d of %d notes", first + len(some), len(paths))
+    _warn_of_stale(to, {path.stem for path in paths})
     return failed
 
 
-def _annotate_some(paths: Sequence[Path], to: Path, extractor: Extractor) -> dict[str, str]:
+def _note_files(notes: Path) -> list[Path]:
+    """Return the folder's `.txt` files, in upper case too, and say what else it holds."""
+    require_folder(notes, "notes (.txt)")
+    there = sorted(notes.iterdir())
+    paths = [path for path in there if _is_note(path)]
+    not_read = _counted([path for path in there if not _is_note(path)])
+    if not paths:
+        raise DataError(f"no .txt files in {notes}" + (f", only {not_read}" if not_read else ""))
+    names = Counter(path.stem for path in paths)
+    if len(names) < len(paths):
+        twice = ", ".join(name for name, count in names.items() if count > 1)
+        raise DataError(f"{notes}: names that differ in .txt and .TXT only: {twice}. Rename one")
+    if not_read:
+        log.warning("not read in %s: %s", notes, not_read)
+    return paths
+
+
+def _is_note(path: Path) -> bool:
+    return path.suffix.lower() == ".txt" and path.is_file()
+
+
+def _counted(others: Sequence[Path]) -> str:
+    folders = sum(path.is_dir() for path in others)
+    kinds = Counter(path.suffix or "no suffix" for path in others if not path.is_dir())
+    counts = [f"{folders} sub-folders"] if folders else []
+    return ", ".join([*counts, *(f"{count} {kind} files" for kind, count in kinds.items())])
+
+
+def _warn_of_stale(to: Path, names: set[str]) -> None:
+    """Name the `.ann` files of no note: of an earlier run perhaps, or by hand, so they stay."""
+    stale = sorted(path.stem for path in to.glob("*.ann") if path.stem not in names)
+    if stale:
+        shown = ", ".join(stale[:5]) + (", ..." if len(stale) > 5 else "")
+        log.warning("%s holds %d .ann files of no note, left there: %s", to, len(stale), shown)
+
+
+def _make(to: Path) -> None:
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{to}: cannot be made ({type(error).__name__}): give --to another folder"
+        ) from None
+
+
+def _annotate_some(
+    paths: Sequence[Path], to: Path, extractor: Extractor, encoding: str
+) -> dict[str, str]:
     failed: dict[str, str] = {}
     notes = []
     for path in paths:
         try:
-            notes.append(Note(path.stem, path.read_bytes().decode("utf-8")))
+            notes.append(Note(path.stem, path.read_bytes().decode(encoding)))
         except (UnicodeDecodeError, OSError) as error:
             failed[path.stem] = type(error).__name__
     for note, result in zip(notes, annotate(notes, extractor, ""), strict=True):

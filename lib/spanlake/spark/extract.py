@@ -40,8 +40,10 @@ def extract(tables: Tables, config: ExtractConfig, step: Step = "all") -> dict[s
     `all` first finishes a plan that an earlier run left, then plans what is new; `abandon` gives
     such a plan up, and keeps every answer. Raises PlanError when there is no plan for the step, or
     a living run works on it, and DataError when more than `max_failed_share` of the pipeline's
-    notes have failed (after everything has been written).
+    notes have failed (after everything has been written); ConfigError before an ingest.
     """
+    for table in ("notes", "sentences"):
+        tables.require(table)  # before anything is written at a place that was mistyped
     config = config.model_copy(update={"extractor": config.extractor.located()})
     model = model_fingerprint(config.extractor)
     pipeline = pipeline_fingerprint(model, DERIVE_VERSION)

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
 from spanlake.core.units import NOTE_COLUMNS
+from spanlake.spark.clear import clear_errors
 from spanlake.spark.sentences import update_sentences
 from spanlake.spark.sources import notes_from
 from spanlake.spark.tables import Tables
@@ -20,14 +21,16 @@ def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
     """Bring `notes` and `sentences` in step with the source; return what was read and changed.
 
     Raises DataError, and writes nothing, when the source has no rows, null ids or texts,
-    duplicate ids, or text that was decoded with the wrong encoding.
+    duplicate ids, or text that was decoded with the wrong encoding, or when more stored notes
+    would be removed than `removed_share` allows.
     """
     incoming = notes_from(tables.spark, config.source)
     incoming = incoming.withColumn("text_sha256", F.sha2(F.col("note_text").cast("binary"), 256))
     incoming = incoming.persist()  # checked, compared and merged: read the source once
     try:
-        counts = _check(incoming, config)
-        counts |= _merge(tables, incoming, delete=config.removed_notes == "delete")
+        with clear_errors("source.where", "compare text with text, or use try_cast"):
+            counts = _check(incoming, config)  # the first to run the condition
+        counts |= _merge(tables, incoming, config)
     finally:
         incoming.unpersist()
     return counts | update_sentences(tables)
@@ -44,6 +47,8 @@ def _check(notes: DataFrame, config: IngestConfig) -> dict[str, int]:
         F.count_if(text == "").alias("empty_notes"),
     ).collect()[0]
     problems = _problems(row.asDict(), config)
+    if row.duplicate_ids:
+        problems.append(_repeated(notes, row.duplicate_ids))
     if problems:
         raise DataError(f"{row.notes_read} notes read, none written: " + "; ".join(problems))
     return {"notes_read": row.notes_read, "empty_notes": row.empty_notes}
@@ -55,8 +60,6 @@ def _problems(row: dict[str, int], config: IngestConfig) -> list[str]:
         " with source.where",
         "null_texts": "notes have a null text: filter them with source.where (`... IS NOT NULL`);"
         " an empty text is allowed and is reported as empty",
-        "duplicate_ids": "rows repeat a note_id: ids must be unique, filter with source.where or"
-        " make a new id",
     }
     problems = [f"{row[name]} {fix}" for name, fix in fixes.items() if row[name]]
     if not row["notes_read"]:
@@ -70,11 +73,22 @@ def _problems(row: dict[str, int], config: IngestConfig) -> list[str]:
     return problems
 
 
-def _merge(tables: Tables, incoming: DataFrame, *, delete: bool) -> dict[str, int]:
+def _repeated(notes: DataFrame, rows: int) -> str:
+    counted = notes.where("note_id IS NOT NULL").groupBy("note_id").count().where("count > 1")
+    first = [row.note_id for row in counted.orderBy("note_id").limit(5).collect()]
+    return (
+        f"{rows} rows repeat a note_id (first: {', '.join(first)}): ids must be unique, filter with"
+        " source.where or make a new id"
+    )
+
+
+def _merge(tables: Tables, incoming: DataFrame, config: IngestConfig) -> dict[str, int]:
     """Merge by note_id; rows that have not changed are not written."""
     name = tables.ensure("notes")
+    delete = config.removed_notes == "delete"
     changes = _changes(tables, incoming, delete=delete)
-    if not any(changes.values()):
+    _refuse_removal(changes, config.removed_share)
+    if not any(changes[count] for count in ("notes_new", "notes_changed", "notes_removed")):
         return changes
     incoming.createOrReplaceTempView("spanlake_incoming")
     columns = [*NOTE_COLUMNS, "text_sha256"]
@@ -94,16 +108,32 @@ def _same(a: str, b: str) -> str:
     return " AND ".join(f"{a}.{c} <=> {b}.{c}" for c in ["text_sha256", *METADATA])
 
 
+def _refuse_removal(changes: dict[str, int], share: float) -> None:
+    gone = changes["notes_removed"]
+    stored = gone + changes["notes_changed"] + changes["notes_unchanged"]
+    if gone > share * stored:
+        raise DataError(
+            f"{gone} of {stored} stored notes are not in the source, more than removed_share"
+            f" {share}: nothing has been written. Set removed_share=1 if they are to be deleted,"
+            " removed_notes=keep if this source adds to them, or give it tables of its own"
+        )
+
+
 def _changes(tables: Tables, incoming: DataFrame, *, delete: bool) -> dict[str, int]:
     old = tables.read("notes").alias("n")
     pairs = old.join(incoming.alias("i"), F.expr("n.note_id = i.note_id"), "full")
     row = pairs.agg(
         F.count_if(F.expr("n.note_id IS NULL")).alias("notes_new"),
         F.count_if(F.expr(f"n.note_id = i.note_id AND NOT ({_same('n', 'i')})")).alias("changed"),
+        F.count_if(F.expr(f"n.note_id = i.note_id AND {_same('n', 'i')}")).alias("unchanged"),
         F.count_if(F.expr("i.note_id IS NULL")).alias("removed"),
     ).collect()[0]
-    removed = row.removed if delete else 0
-    return {"notes_new": row.notes_new, "notes_changed": row.changed, "notes_removed": removed}
+    return {
+        "notes_new": row.notes_new,
+        "notes_changed": row.changed,
+        "notes_unchanged": row.unchanged,
+        "notes_removed": row.removed if delete else 0,
+    }
 
 
 def length_percentiles(tables: Tables) -> list[tuple[str, int]]:

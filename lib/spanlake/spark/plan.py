@@ -18,6 +18,7 @@ from spanlake.core.errors import DataError, PlanError
 from spanlake.core.sentences import SPLITTER_VERSION
 from spanlake.core.units import SEPARATOR
 from spanlake.spark.claims import Plan, claim
+from spanlake.spark.clear import clear_errors
 from spanlake.spark.runs import Run
 from spanlake.spark.sentences import has_text
 from spanlake.spark.tables import Tables
@@ -103,7 +104,8 @@ def planned_notes(tables: Tables, plan: Plan) -> DataFrame:
     """
     notes = tables.read("notes", plan.notes_version)
     if plan.where:
-        notes = notes.where(plan.where)
+        with clear_errors("where", "it is SQL on the columns of notes (docs/tables.md)"):
+            notes = notes.where(plan.where)
     mine = F.col("pipeline_fingerprint") == plan.pipeline_fingerprint
     ended = F.col("state").isin(*TERMINAL) & (F.col("plan_id") != plan.plan_id)
     status = tables.read("note_status").where(mine & ended)

@@ -13,9 +13,10 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spanlake.core.config import SourceConfig
+from spanlake.core.config import SourceConfig, codec_of
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
+from spanlake.spark.clear import clear_errors
 
 CORRUPT = "_corrupt_record"
 OMOP = {  # NOTE, CDM 5.4
@@ -32,13 +33,17 @@ TEXT_FILE = "note_id string, note_text string, undecodable boolean"
 def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
     """Return the source's notes with our columns, all strings; text is not touched.
 
-    Raises ConfigError for a column that is not there, and DataError with counts for lines or
-    files that cannot be read.
+    Raises ConfigError for a source or a column that is not there, and DataError with counts
+    for lines or files that cannot be read.
     """
-    raw = _read(spark, source)
+    place = f"source {source.path or source.table}"
+    with clear_errors(place, f"check its name, and that it is {source.format}"):
+        raw = _read(spark, source)
     _refuse_corrupt(raw, source)
+    raw = raw.drop(CORRUPT, "undecodable")
     if source.where:
-        raw = raw.where(source.where)
+        with clear_errors("source.where", "it is SQL on the source's own columns"):
+            raw = raw.where(source.where)
     columns = _column_map(source)
     missing = [theirs for theirs in columns.values() if theirs not in raw.columns]
     if missing:
@@ -63,17 +68,17 @@ def _column_map(source: SourceConfig) -> dict[str, str]:
 def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
     if source.table is not None:
         return spark.read.table(source.table)
-    path = str(source.path)
+    path, encoding = str(source.path), codec_of(source.encoding)  # Java knows cp1252, not latin-1
     if source.format == "csv":
-        return _read_csv(spark, path, source.encoding)
+        return _read_csv(spark, path, encoding)
     if source.format == "jsonl":
-        return _read_jsonl(spark, path, source.encoding)
+        return _read_jsonl(spark, path, encoding)
     if source.format == "text":
-        return _read_text(spark, path, source.encoding)
+        return _read_text(spark, path, encoding)
     if source.format == "parquet":
         return spark.read.parquet(path)
     if source.format == "omop" and path.lower().endswith((".csv", ".csv.gz")):
-        return _read_csv(spark, path, source.encoding)
+        return _read_csv(spark, path, encoding)
     return spark.read.format("delta").load(path)
 
 
@@ -100,7 +105,7 @@ def _read_jsonl(spark: SparkSession, path: str, encoding: str) -> DataFrame:
 
 def _read_text(spark: SparkSession, path: str, encoding: str) -> DataFrame:
     """Read a folder of `.txt` files, one note each: bytes decoded strictly, newlines untouched."""
-    reader = spark.read.format("binaryFile").option("pathGlobFilter", "*.txt")
+    reader = spark.read.format("binaryFile").option("pathGlobFilter", "*.[tT][xX][tT]")
     files = reader.option("recursiveFileLookup", True).load(path).select("path", "content")
     return files.mapInArrow(_decoder(encoding), TEXT_FILE).unionByName(_empty_files(files))
 
@@ -111,7 +116,7 @@ def _empty_files(files: DataFrame) -> DataFrame:
     names = files.sparkSession.createDataFrame(listed, "path string")
     read = files.select(F.regexp_replace("path", "^file:/+", "file:///").alias("path"))
     empty = names.join(read, "path", "left_anti")
-    note_id = F.regexp_extract("path", r"([^/]*)\.txt$", 1)
+    note_id = F.regexp_extract("path", r"(?i)([^/]*)\.txt$", 1)
     return empty.select(
         note_id.alias("note_id"), F.lit("").alias("note_text"), F.lit(False).alias("undecodable")
     )
@@ -131,7 +136,7 @@ def _decoder(encoding: str):  # type: ignore[no-untyped-def]
 
 
 def _decode(path: str, content: bytes, encoding: str) -> tuple[str, str, bool]:
-    note_id = PurePosixPath(path).name.removesuffix(".txt")
+    note_id = PurePosixPath(path).stem
     try:
         return note_id, content.decode(encoding), False
     except UnicodeDecodeError:

@@ -11,6 +11,7 @@ from pyspark.sql import types as T
 
 from spanlake.core.config import TablesConfig
 from spanlake.core.errors import ConfigError
+from spanlake.spark.clear import is_missing
 from spanlake.spark.schemas import TABLES, Table
 
 # Rows of the notes as they are now, by the pipeline that finished last (or is the only one yet).
@@ -60,7 +61,7 @@ class Tables:
         try:
             self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").collect()
         except Exception as error:
-            if _is_missing(error):
+            if is_missing(error):
                 return False
             raise
         return True
@@ -88,11 +89,21 @@ class Tables:
         try:
             return self.spark.sql(f"SELECT * FROM {self.name(table)}{pin}")
         except Exception as error:
-            if not _is_missing(error):
+            if not is_missing(error):
                 raise
-            raise ConfigError(
-                f"table {table!r} is not at {self.name(table)}: ingest first"
-            ) from None
+            raise self._missing(table) from None
+
+    def require(self, table: str) -> None:
+        """Raise ConfigError if the table is missing."""
+        if not self.exists(table):
+            raise self._missing(table)
+
+    def _missing(self, table: str) -> ConfigError:
+        place = "schema" if self.config.database is not None else "location"
+        return ConfigError(
+            f"table {table!r} is not at {self.name(table)}: ingest first (jobs/ingest.py), or mend"
+            f" tables.{place}"
+        )
 
     def version(self, table: str) -> int:
         """Return the table's newest version."""
@@ -164,16 +175,3 @@ def _column(field: object) -> str:
     null = "" if field.nullable else " NOT NULL"  # type: ignore[attr-defined]
     comment = field.metadata.get("comment", "").replace("'", "''")  # type: ignore[attr-defined]
     return f"`{name}` {kind}{null} COMMENT '{comment}'"
-
-
-def _is_missing(error: Exception) -> bool:
-    """Tell whether Spark says that there is no such table (rather than that it cannot be read)."""
-    marks = (
-        "TABLE_OR_VIEW_NOT_FOUND",
-        "DELTA_MISSING_DELTA_TABLE",
-        "DELTA_PATH_DOES_NOT_EXIST",
-        "DELTA_TABLE_NOT_FOUND",
-        "PATH_NOT_FOUND",
-        "SCHEMA_NOT_FOUND",
-    )
-    return any(mark in str(error) for mark in marks)

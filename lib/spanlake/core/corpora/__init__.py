@@ -3,7 +3,7 @@
 from spanlake.core.corpora.annotated import read_annotated
 from spanlake.core.corpora.brat import parse_ann, read_ann, read_brat, write_ann, write_brat
 from spanlake.core.corpora.chemprot import read_chemprot
-from spanlake.core.corpora.gold import GoldNote, ReadReport
+from spanlake.core.corpora.gold import GoldNote, ReadReport, require_folder
 from spanlake.core.corpora.iob import read_iob
 from spanlake.core.corpora.jsonl import read_jsonl, to_json, write_jsonl
 from spanlake.core.corpora.mtsamples import read_mtsamples
@@ -21,6 +21,7 @@ __all__ = [
     "read_jsonl",
     "read_mtsamples",
     "read_pubtator",
+    "require_folder",
     "to_json",
     "write_ann",
     "write_brat",

@@ -22,6 +22,7 @@ from spanlake.core.corpora.gold import (
     lines_of,
     place,
     read_text,
+    require_folder,
     settle,
 )
 from spanlake.core.errors import DataError
@@ -52,8 +53,9 @@ class _Parsed:
 def read_brat(folder: Path, labels: LabelSet | None = None) -> tuple[list[GoldNote], ReadReport]:
     """Read every pair of NAME.txt and NAME.ann of a folder, in order of name, as note NAME.
 
-    Raises DataError when the folder has no notes, or a file lacks its partner.
+    Raises DataError when there is no folder, it has no notes, or a file lacks its partner.
     """
+    require_folder(folder, "annotated notes (.txt and .ann)")
     texts = {path.stem for path in folder.glob("*.txt")}
     anns = {path.stem for path in folder.glob("*.ann")}
     if not texts:

@@ -102,6 +102,12 @@ class Draft:
             self.entities[key] = where, entity
 
 
+def require_folder(path: Path, holding: str) -> None:
+    """Raise DataError that says what the folder should hold, unless it is there."""
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; give the one that holds the {holding}")
+
+
 def read_text(path: Path) -> str:
     """Return a UTF-8 file's text, newlines untranslated; raises DataError if it cannot."""
     try:

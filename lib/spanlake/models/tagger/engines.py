@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from spanlake.core.errors import ModelError
+from spanlake.models.loading import missing_packages
 
 ENCODER, LINKER = "encoder.xml", "linker.xml"
 GRAPHS = (ENCODER, "encoder.bin", LINKER, "linker.bin")
@@ -63,7 +64,7 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ImportError:
-        raise ModelError("the tagger needs openvino: pip install 'spanlake[cpu]'") from None
+        raise missing_packages("cpu", "openvino") from None
     return openvino
 
 

@@ -26,6 +26,7 @@ from spanlake.models.loading import (
     check_labels,
     file_digests,
     find_folder,
+    missing_packages,
     read_manifest,
     write_manifest,
 )
@@ -61,7 +62,7 @@ class Folder:
         try:
             from tokenizers import Tokenizer
         except ImportError:
-            raise ModelError("the tagger needs tokenizers: pip install 'spanlake[cpu]'") from None
+            raise missing_packages("cpu", "tokenizers") from None
         backend = Tokenizer.from_file(str(self.path / TOKENIZER))
         return Pieces(backend, pad=self.manifest["pad"], longest=self.manifest["longest"])
 

@@ -1,0 +1,54 @@
+"""Spark's errors about what a user wrote (a path, a condition, a query), as one line of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pyspark.errors import (
+    AnalysisException,
+    ArithmeticException,
+    DateTimeException,
+    IllegalArgumentException,
+    PySparkException,
+)
+
+from spanlake.core.errors import ConfigError
+
+# What a path, a name or an expression can do wrong; all else is a fault of ours or of the cluster.
+VALUES = (ArithmeticException, DateTimeException, IllegalArgumentException)
+
+
+@contextmanager
+def clear_errors(what: str, fix: str) -> Iterator[None]:
+    """Turn Spark's errors about `what` a user wrote into a ConfigError of one line with the fix.
+
+    Of errors on values only the class is told: Spark quotes the value, which may be a note.
+    """
+    try:
+        yield
+    except AnalysisException as error:
+        raise ConfigError(f"{what}: {_first_line(error)}: {fix}") from None
+    except VALUES as error:
+        raise ConfigError(
+            f"{what}: {error.getCondition() or type(error).__name__}: {fix}"
+        ) from None
+
+
+def is_missing(error: Exception) -> bool:
+    """Tell whether Spark says that there is no such table (rather than that it cannot be read)."""
+    marks = (
+        "TABLE_OR_VIEW_NOT_FOUND",
+        "DELTA_MISSING_DELTA_TABLE",
+        "DELTA_PATH_DOES_NOT_EXIST",
+        "DELTA_TABLE_NOT_FOUND",
+        "PATH_NOT_FOUND",
+        "SCHEMA_NOT_FOUND",
+    )
+    return any(mark in str(error) for mark in marks)
+
+
+def _first_line(error: PySparkException) -> str:
+    """Return Spark's sentence without its code, its plan and its place in the query."""
+    said = str(error).strip().splitlines()[0]
+    return said.split(" SQLSTATE:")[0].rstrip(".; ")
