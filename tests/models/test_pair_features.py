@@ -47,7 +47,7 @@ def test_pairs_that_differ_in_place_or_kind_are_told_apart(one, other) -> None:
 
 def test_what_stands_between_is_seen_and_what_stands_elsewhere_is_not() -> None:
     near, far = _rows((1, 0), (3, 0))
-    marks = slice(-16, None)
+    marks = slice(-17, -1)
     assert not near[marks].any()
     assert far[marks].sum() == 3  # comma, or, line break
 
@@ -78,6 +78,11 @@ def test_the_order_of_pairs_in_a_label_file_changes_nothing() -> None:
     turned = KIWI.model_copy(update={"pairs": dict(reversed(KIWI.pairs.items()))})
     ours = pair_features(TEXT, words(TEXT), ENTITIES, [(1, 0)], KIWI)
     assert (ours == pair_features(TEXT, words(TEXT), ENTITIES, [(1, 0)], turned)).all()
+
+
+def test_the_rule_s_decision_is_told() -> None:
+    related, unrelated = _rows((1, 0), (2, 4))
+    assert (related[-1], unrelated[-1]) == (1, 0)
 
 
 def test_no_pairs_give_no_rows() -> None:

@@ -182,6 +182,19 @@ def test_other_pieces_positions_or_labels_are_another_fingerprint(trained, tmp_p
     assert _load(tmp_path).fingerprint != _load(trained[0]).fingerprint
 
 
+def test_a_linker_that_is_fitted_in_the_end_relates_what_gold_relates(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    options = {"epochs": 1, "learning_rate": 1e-9, "head_learning_rate": 1e-9}
+    f1 = {}
+    for epochs in (0, 200):
+        config = _config(tiny_base, tmp_path / str(epochs), link_epochs=epochs, **options)
+        metrics = training.train_tagger(NOTES, NOTES, config)
+        f1[epochs] = metrics["dev"]["relations_gold_entities"]["f1"] or 0.0
+        assert len(metrics.get("link_loss_by_epoch", [])) == epochs
+    assert f1[0] < 0.7 < 0.9 < f1[200]
+
+
 def test_wrong_options_show_before_anything_is_trained(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half of max_tokens"):
         _config(tiny_base, tmp_path, stride=20)

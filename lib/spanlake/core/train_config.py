@@ -64,8 +64,9 @@ class TaggerOptions(Model):
     """How a tagger learns. Rates are those of the backbone's last layer and of the fresh heads.
 
     `layer_decay` multiplies the rate from each layer to the one below it; `weight_average` is the
-    decay of the moving average that is saved; `batch_tokens` counts padding; `calibration` is a
-    file of temperatures that jobs/crossvalidate.py fitted by the same recipe.
+    decay of the moving average that is saved; `batch_tokens` counts padding; `link_epochs` is how
+    often the linker, in the end fitted anew by itself, sees all pairs, 0 for never; `calibration`
+    is a file of temperatures that jobs/crossvalidate.py fitted by the same recipe.
     """
 
     epochs: int = Field(12, ge=1)
@@ -77,6 +78,7 @@ class TaggerOptions(Model):
     mixed_layers: int = Field(1, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_tokens: int = Field(768, ge=16)
+    link_epochs: int = Field(20, ge=0)
     calibration: str | None = None
 
 

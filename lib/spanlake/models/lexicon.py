@@ -20,6 +20,7 @@ from spanlake.core.errors import ConfigError
 
 Pattern = tuple[str, re.Pattern[str]]  # label, regular expression
 
+FOLDER = resources.files("spanlake") / "lexicon"
 PLACE = re.compile(r"<(\w+)>")
 
 
@@ -65,16 +66,20 @@ def load_lexicon(lexicon: str | Path) -> Lexicon:
 
     Raises ConfigError with the bundled names when there is no such lexicon, or the file is wrong.
     """
-    folder = resources.files("spanlake") / "lexicon"
     is_file = str(lexicon).endswith((".yml", ".yaml"))
-    path = Path(lexicon) if is_file else folder / f"{lexicon}.yml"
+    path = Path(lexicon) if is_file else FOLDER / f"{lexicon}.yml"
     if not path.is_file():
-        known = sorted(p.name.removesuffix(".yml") for p in folder.iterdir())
-        raise ConfigError(f"no lexicon {lexicon}; bundled: {', '.join(known)}, or a path to a .yml")
+        known = ", ".join(bundled_lexicons())
+        raise ConfigError(f"no lexicon {lexicon}; bundled: {known}, or a path to a .yml")
     try:
         return Lexicon.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as error:
         raise ConfigError(f"lexicon {lexicon}: {error}") from error
+
+
+def bundled_lexicons() -> list[str]:
+    """Return the names of the lexicons that come with the package."""
+    return sorted(path.name.removesuffix(".yml") for path in FOLDER.iterdir())
 
 
 def terms_of(lexicon: Lexicon) -> Iterator[tuple[str, str]]:

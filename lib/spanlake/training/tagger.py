@@ -42,6 +42,7 @@ from spanlake.training.recipe import (
     uses_bf16,
     write_json,
 )
+from spanlake.training.relinking import relink
 from spanlake.training.trainer import BatchTrainer, arguments_of, last_checkpoint, metrics_of
 
 try:
@@ -98,6 +99,9 @@ def fit(
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
     features = joint_features(targets, pieces, limit=limit, stride=config.stride)
     metrics = _train(module, features, pieces.pad, config, top / WORK)
+    if module.linker is not None and config.link_epochs:
+        options = {"epochs": config.link_epochs, "seed": config.seed}
+        metrics["link_loss_by_epoch"] = relink(module, features, pieces.pad, **options)
     details = {
         "longest": limit + pieces.specials,
         "calibration": read_calibration(config.calibration),
