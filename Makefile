@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # what a model folder needs on a CPU; the weights for torch are twice as large
 SHIPPED := encoder.xml encoder.bin linker.xml linker.bin tokenizer.json spanlake.json
+FOLDS := ../shared/corpora/mtsamples_kiwi/folds.tsv
+FROM = $(if $(CHECKPOINT),--set model=$(CHECKPOINT))
 SOURCES := $(shell find lib -name '*.py')
 
 .DEFAULT_GOAL := help
@@ -31,8 +33,10 @@ setup-light: $(VENV)/light ## Spark and Delta into .venv, no torch
 
 setup: $(VENV)/full ## everything into .venv: torch, tests, tools
 
-model-small: $(VENV)/full ## train the default model anew (CHECKPOINT=path of MiniLM) into the package
-	$(BIN)/python jobs/train.py --config conf/train_small.yml $(if $(CHECKPOINT),--set model=$(CHECKPOINT))
+model-small: $(VENV)/full ## make the default model anew (CHECKPOINT=path of MiniLM) and put it into the package
+	$(BIN)/python jobs/crossvalidate.py --config conf/train_folds.yml --folds $(FOLDS) $(FROM)
+	$(BIN)/python jobs/distil.py --config conf/distil_small.yml $(FROM)
+	$(BIN)/python jobs/train.py --config conf/train_small.yml
 	mkdir -p lib/spanlake/weights/small
 	cp $(addprefix build/models/small/,$(SHIPPED)) lib/spanlake/weights/small/
 

@@ -65,7 +65,7 @@ class TaggerOptions(Model):
 
     `layer_decay` multiplies the rate from each layer to the one below it; `weight_average` is the
     decay of the moving average that is saved; `batch_tokens` counts padding; `link_epochs` is how
-    often the linker, in the end fitted anew by itself, sees all pairs, 0 for never; `calibration`
+    often the linker, which goes on learning by itself in the end, sees all pairs; `calibration`
     is a file of temperatures that jobs/crossvalidate.py fitted by the same recipe.
     """
 

@@ -15,6 +15,7 @@ from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Entity, Relation
 from spanlake.models.lexicon import Lexicon
 
+RULE_VERSION = 1  # raise when the rule relates other entities by the same lists
 AGAINST_DIRECTION = 3  # words by which a head before a look-back modifier may lie farther off
 BREAK_WEIGHT = 10  # words that a break counts for in a distance
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pyspark.errors import (
@@ -16,6 +17,7 @@ from pyspark.errors import (
 from spanlake.core.errors import ConfigError
 
 # What a path, a name or an expression can do wrong; all else is a fault of ours or of the cluster.
+PLAIN = re.compile(r"\w{1,64}")
 VALUES = (ArithmeticException, DateTimeException, IllegalArgumentException)
 
 
@@ -51,4 +53,13 @@ def is_missing(error: Exception) -> bool:
 def _first_line(error: PySparkException) -> str:
     """Return Spark's sentence without its code, its plan and its place in the query."""
     said = str(error).strip().splitlines()[0]
-    return said.split(" SQLSTATE:")[0].rstrip(".; ")
+    # Suggestions are names of columns: of a file without a header they are its first note.
+    return said.split(" SQLSTATE:")[0].split(" Did you mean")[0].rstrip(".; ")
+
+
+def named(columns: Sequence[str]) -> str:
+    """Return the columns that have a plain name, and how many have not: those may be note text."""
+    plain = [name for name in columns if PLAIN.fullmatch(name)]
+    others = len(columns) - len(plain)
+    more = [f"{others} that are no plain names (is there a header line?)"] if others else []
+    return ", ".join([*plain, *more])

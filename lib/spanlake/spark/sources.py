@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from spanlake.core.config import SourceConfig, codec_of
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
-from spanlake.spark.clear import clear_errors
+from spanlake.spark.clear import clear_errors, named
 
 CORRUPT = "_corrupt_record"
 OMOP = {  # NOTE, CDM 5.4
@@ -48,7 +48,7 @@ def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
     missing = [theirs for theirs in columns.values() if theirs not in raw.columns]
     if missing:
         raise ConfigError(
-            f"source has no column {', '.join(sorted(missing))}; it has {', '.join(raw.columns)}."
+            f"source has no column {', '.join(sorted(missing))}; it has {named(raw.columns)}."
             " Map them in source.columns, for instance `note_text: TEXT`"
         )
     return raw.select(*[_string(columns.get(name)).alias(name) for name in NOTE_COLUMNS])

@@ -93,7 +93,8 @@ def outcomes(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Outcomes:
     """Return each kind of probability that `tagger` gives, beside whether it came true.
 
     `main spans` and `modifier spans`: exactly right or not; `relations`: of pairs of gold
-    entities; `texts`: a sentence's answer has nothing wrong and misses nothing.
+    entities, whether they are related or not; `texts`: a sentence's answer has nothing wrong and
+    misses nothing.
     """
     examples, _ = examples_of(notes)
     answers = tagger.extract([Unit(example.text) for example in examples])
@@ -106,7 +107,9 @@ def outcomes(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Outcomes:
         right = _said(answer) == _said(example.gold)
         rows["texts"].append((answer.confidence or 0.0, right))
     seen = observe(notes, tagger)
-    rows["relations"] += zip(seen.linked.ravel(), seen.related.ravel() > 0.5, strict=True)
+    said, true = seen.linked.ravel(), seen.related.ravel() > 0.5
+    # Of a pair that is not related the answer is no: how sure that is, and whether it is right.
+    rows["relations"] += zip(np.maximum(said, 1 - said), (said > 0.5) == true, strict=True)
     return {
         kind: (np.array([p for p, _ in pairs], float), np.array([y for _, y in pairs], bool))
         for kind, pairs in rows.items()

@@ -20,9 +20,8 @@ from spanlake.core.labels import load_labels
 from spanlake.core.sentences import split
 from spanlake.core.train_config import DistilConfig
 from spanlake.core.units import Note, units_of
-from spanlake.models.loading import file_digests, find_folder
 from spanlake.models.tagger.extractor import OnePassTagger, ReadText
-from spanlake.models.tagger.folder import KIND
+from spanlake.models.tagger.folder import KIND, fingerprint, locate
 from spanlake.training.joint import Target
 from spanlake.training.recipe import METRICS, WORK, make, unlabelled_recipe, write_json
 from spanlake.training.tagger import fit
@@ -40,8 +39,9 @@ def distil(config: DistilConfig) -> dict[str, Any]:
     teachers have said is kept until the student is done, so a killed run does not ask them again.
     """
     top, notes = Path(config.to), unlabelled_notes(config)
-    folders = {str(i): find_folder(name) for i, name in enumerate(config.teachers)}
-    recipe = {**unlabelled_recipe(notes, config), "teachers": file_digests(folders)}
+    labels, reading = load_labels(config.labels), _reading(config)
+    teachers = fingerprint(locate(reading, labels), reading, labels)
+    recipe = {**unlabelled_recipe(notes, config), "teachers": teachers}
     metrics = make(top, KIND, recipe, lambda: _fit(notes, config, recipe), resume=config.resume)
     write_json(top / METRICS, metrics)
     return metrics
@@ -50,16 +50,15 @@ def distil(config: DistilConfig) -> dict[str, Any]:
 def _fit(notes: Sequence[Note], config: DistilConfig, recipe: dict[str, Any]) -> None:
     labels = load_labels(config.labels)
     texts = texts_of(notes)
-    teacher = OnePassTagger(
-        ExtractorConfig(
-            kind=KIND,
-            labels=config.labels,
-            models=config.teachers,
-            max_pair_words=config.max_pair_words,
-        )
-    )
+    teacher = OnePassTagger(_reading(config))
     targets = list(silver_targets(texts, teacher, Path(config.to) / WORK))
     fit(targets, labels, config, {"recipe": recipe, "notes": len(notes), "texts": len(texts)})
+
+
+def _reading(config: DistilConfig) -> ExtractorConfig:
+    """Return how the teachers read: as the student will."""
+    shared = config.model_dump(include={"labels", "max_tokens", "stride", "max_pair_words"})
+    return ExtractorConfig(kind=KIND, models=config.teachers, **shared)
 
 
 def texts_of(notes: Sequence[Note]) -> list[str]:

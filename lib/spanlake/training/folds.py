@@ -11,9 +11,10 @@ import numpy as np
 
 from spanlake.core.corpora import GoldNote
 from spanlake.core.counts import Scores
-from spanlake.core.errors import DataError
+from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.train_config import TaggerTrainConfig
+from spanlake.models.loading import MANIFEST, find_folder
 from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
@@ -54,16 +55,20 @@ def train_folds(
     """Train a model a fold, into `config.to`/fold-K.
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
-    notes without a fold.
+    notes without a fold, ConfigError for a base that is a tagger.
     """
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
     if strangers:
         raise DataError(f"{len(strangers)} notes have no fold: {', '.join(strangers[:10])}")
+    if (find_folder(config.model) / MANIFEST).is_file():
+        raise ConfigError(f"{config.model} is a tagger, which may have learnt the held-out notes")
     if len({one.note.note_id for one in notes}) < len(notes):
         raise DataError("a note id is given twice: folds are by note id")
     made = []
     for fold in sorted({folds[one.note.note_id] for one in notes}):
-        mine = config.model_copy(update={"to": str(Path(config.to) / f"fold-{fold}")})
+        to = str(Path(config.to) / f"fold-{fold}")
+        # Uncalibrated: temperatures are fitted on what these models say.
+        mine = config.model_copy(update={"to": to, "calibration": None})
         train_tagger([one for one in notes if folds[one.note.note_id] != fold], [], mine)
         made.append(Fold([one for one in notes if folds[one.note.note_id] == fold], mine))
     return made

@@ -107,11 +107,16 @@ class MaskedTrainer(BatchTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
         """Return the mean loss over the pieces that have labels."""
         model.eval()
-        body, labels = model.base_model, inputs["labels"]
-        read = body(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        labels = inputs["labels"]
         hidden = labels != NO_LABEL
-        states = read.last_hidden_state[hidden]
-        for part in model.children():
-            if part is not body:
-                states = part(states)
-        return nn.functional.cross_entropy(states, labels[hidden])
+        with self.accelerator.autocast():
+            logits = _logits(model, inputs["input_ids"], inputs["attention_mask"], hidden)
+        return nn.functional.cross_entropy(logits.float(), labels[hidden])
+
+
+def _logits(model: Any, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
+    """Return ``[hidden pieces, vocabulary]``; only a head of one part can be given some pieces."""
+    heads = [part for part in model.children() if part is not model.base_model]
+    if len(heads) != 1:
+        return model(input_ids=ids, attention_mask=mask).logits[hidden]
+    return heads[0](model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state[hidden])

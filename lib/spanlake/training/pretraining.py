@@ -11,7 +11,7 @@ from typing import Any
 
 import transformers
 
-from spanlake.core.errors import ConfigError
+from spanlake.core.errors import ConfigError, ModelError
 from spanlake.core.train_config import MaskedTrainConfig
 from spanlake.core.units import Note
 from spanlake.models.loading import find_folder
@@ -44,7 +44,8 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
     if config.resume and done.exists() and json.loads(done.read_text())["recipe"] == recipe:
         log.info("%s: already trained by this recipe", top)
         return json.loads(done.read_text())
-    done.unlink(missing_ok=True)
+    for name in (METRICS, "model.safetensors"):
+        (top / name).unlink(missing_ok=True)  # a half-trained folder is no checkpoint
     prepare(top, recipe, (), resume=config.resume)
     metrics = {"recipe": recipe, "notes": len(notes), **_fit(notes, config)}
     write_json(done, metrics)
@@ -55,7 +56,10 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
 def _fit(notes: list[Note], config: MaskedTrainConfig) -> dict[str, Any]:
     base, top = find_folder(config.model), Path(config.to)
     transformers.set_seed(config.seed)  # a fresh head is drawn here
-    model, _ = load_checkpoint(transformers.AutoModelForMaskedLM, base)
+    model, missing = load_checkpoint(transformers.AutoModelForMaskedLM, base)
+    lost = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
+    if lost:
+        raise ModelError(f"{base}: no text encoder: no weights for {', '.join(lost[:4])}")
     tokenizer, pieces = checkpoint_tokenizer(base), pieces_of(base)
     if tokenizer.mask_token_id is None:
         raise ConfigError(f"{base}: its tokenizer has no mask token")

@@ -46,9 +46,12 @@ log = logging.getLogger(__name__)
 
 def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) -> dict[str, Any]:
     """Return the recipe: options, digests of the notes and of the base model, package versions."""
+    path = getattr(config, "calibration", None)
+    calibrated = {"calibration": read_calibration(path)} if path else {}
     return {
         **config.model_dump(exclude=NOT_RECIPE),
         **_machinery(config),
+        **calibrated,
         "labels_sha256": labels_digest(labels),
         "notes_sha256": _notes_digest(notes),
     }
@@ -74,7 +77,6 @@ def _machinery(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
         "model_files": file_digests({"base": find_folder(config.model)}),
         "code": f"{TRAINER_VERSION} {SPLITTER_VERSION}",
         "bf16": uses_bf16(config),
-        "calibration": read_calibration(getattr(config, "calibration", None)),
         "packages": {name: version(name) for name in PACKAGES},
     }
 

@@ -1,4 +1,4 @@
-"""The linker's own training: fitted anew on the finished model's states, which no longer move.
+"""The linker's own training: it goes on learning on the finished model's states.
 
 In the joint training it follows states that change with every step, and a tagger's few epochs are
 not enough for it. By itself it costs one reading of the notes.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spanlake.models.tagger.module import OnePass, PairScorer
+from spanlake.models.tagger.module import OnePass
 from spanlake.training.datasets import Feature
 from spanlake.training.joint import collate_joint
 
@@ -25,19 +25,18 @@ Pairs = tuple[Tensor, Tensor, Tensor]  # states of the ends, features, truth
 def relink(
     module: OnePass, features: Sequence[Feature], filler: int, *, epochs: int, seed: int
 ) -> list[float]:
-    """Replace the module's linker by one that is fitted on its states; return losses by epoch."""
+    """Train the module's linker on, over states that no longer move; return losses by epoch."""
     pairs = _read(module, features, filler)
-    if not len(pairs[0]):
+    if module.linker is None or not len(pairs[0]):
         return []
     torch.manual_seed(seed)
-    linker = PairScorer(module.backbone.config.hidden_size, module.shape).to(pairs[0].device)
+    linker = module.linker.train()
     optimizer = torch.optim.AdamW(linker.parameters(), lr=LEARNING_RATE)
     losses = [_epoch(linker, optimizer, pairs) for _ in range(epochs)]
-    module.linker = linker
     return losses
 
 
-def _epoch(linker: PairScorer, optimizer: torch.optim.Optimizer, pairs: Pairs) -> float:
+def _epoch(linker: nn.Module, optimizer: torch.optim.Optimizer, pairs: Pairs) -> float:
     total = 0.0
     for chosen in torch.randperm(len(pairs[0])).split(BATCH):
         ends, told, related = (part[chosen] for part in pairs)

@@ -99,9 +99,8 @@ def fit(
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
     features = joint_features(targets, pieces, limit=limit, stride=config.stride)
     metrics = _train(module, features, pieces.pad, config, top / WORK)
-    if module.linker is not None and config.link_epochs:
-        options = {"epochs": config.link_epochs, "seed": config.seed}
-        metrics["link_loss_by_epoch"] = relink(module, features, pieces.pad, **options)
+    options = {"epochs": config.link_epochs, "seed": config.seed}
+    metrics["link_loss_by_epoch"] = relink(module, features, pieces.pad, **options)
     details = {
         "longest": limit + pieces.specials,
         "calibration": read_calibration(config.calibration),
@@ -113,11 +112,14 @@ def fit(
 def start_of(base: Path, labels: LabelSet, config: Config) -> tuple[OnePass, Pieces]:
     """Return what training starts from: an encoder with fresh heads, or a tagger as it is.
 
-    Raises ModelError for a tagger of another label set.
+    Raises ModelError for a tagger of another label set, ConfigError for one of another shape.
     """
     if (base / MANIFEST).is_file():
-        folder = checked(base, labels)
-        return load_module(base), folder.pieces()
+        folder, module = checked(base, labels), load_module(base)
+        if module.shape.mixed_layers != config.mixed_layers:
+            raise ConfigError(f"{base} has mixed_layers {module.shape.mixed_layers}: set the same")
+        module.dropout.p = config.dropout
+        return module, folder.pieces()
     return OnePass(_backbone(base, config), shape_of(labels, config)), pieces_of(base)
 
 
@@ -186,7 +188,7 @@ def parameter_groups(module: OnePass, config: Config) -> list[dict[str, Any]]:
 
 
 def _arguments(config: Config, work: Path) -> transformers.TrainingArguments:
-    arguments = arguments_of(
+    return arguments_of(
         work,
         bf16=uses_bf16(config),
         seed=config.seed,
@@ -195,8 +197,3 @@ def _arguments(config: Config, work: Path) -> transformers.TrainingArguments:
         learning_rate=config.learning_rate,
         save_total_limit=2,  # the older one stays until the newer one has its average
     )
-    if arguments.world_size > 1:
-        raise ConfigError("the tagger is trained by one process: start it without torchrun")
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # DataParallel would cut the pairs from their sequences
-    return arguments

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from spanlake.core.errors import ConfigError
 from spanlake.models.devices import pick_device
 from spanlake.models.loading import missing_packages
 from spanlake.training.batches import LengthBatches
@@ -25,7 +26,7 @@ def arguments_of(
 ) -> transformers.TrainingArguments:
     """Return the Trainer's arguments: a checkpoint an epoch in `work`, nothing reported outside."""
     device = pick_device("auto")
-    return transformers.TrainingArguments(
+    arguments = transformers.TrainingArguments(
         output_dir=str(work),
         bf16=bf16,
         seed=seed,
@@ -40,6 +41,11 @@ def arguments_of(
         report_to="none",
         **more,
     )
+    if arguments.world_size > 1:
+        raise ConfigError("models are trained by one process: start it without torchrun")
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # DataParallel would cut a batch's pairs from their sequences
+    return arguments
 
 
 class BatchTrainer(transformers.Trainer):

@@ -18,7 +18,10 @@ SEED = 42
 def unlabelled_notes(config: UnlabelledNotes) -> list[Note]:
     """Return the notes but those that the table `leave_out` names; raises DataError for none."""
     left_out = _ids(Path(config.leave_out)) if config.leave_out else set()
-    notes = [note for note in read_mtsamples(Path(config.notes)) if note.note_id not in left_out]
+    found = read_mtsamples(Path(config.notes))
+    notes = [note for note in found if note.note_id not in left_out]
+    if config.leave_out and len(notes) == len(found):
+        raise DataError(f"{config.leave_out} names none of the notes: nothing would be left out")
     if not notes:
         raise DataError(f"{config.notes}: no notes to learn from")
     if config.most_notes and len(notes) > config.most_notes:

@@ -6,7 +6,8 @@ They are fitted on notes that the model has not seen (`training/calibrating.py`)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,9 @@ class Calibration:
     tags: tuple[float, ...]
     pairs: float = 1.0
 
-    as_dict = asdict
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON gives back as it is."""
+        return {"tags": list(self.tags), "pairs": self.pairs}
 
     def of_tags(self, probabilities: np.ndarray, layers: Sequence[int]) -> np.ndarray:
         """Return calibrated ``[words, tags of all layers]``; rows of zeros stay as they are."""

@@ -32,7 +32,7 @@ from spanlake.models.loading import (
 )
 from spanlake.models.pieces import Pieces
 from spanlake.models.tagger.engines import GRAPHS
-from spanlake.models.tagger.pair_features import feature_count
+from spanlake.models.tagger.pair_features import feature_count, rule_digest
 
 if TYPE_CHECKING:
     from spanlake.models.tagger.module import OnePass
@@ -117,6 +117,7 @@ def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: Labe
         "labels": labels_digest(labels),
         "options": config.model_dump(include=set(ANSWER_OPTIONS)),
         "models": members,
+        "rule": rule_digest(labels),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -7,6 +7,7 @@ Positions are words of the text; nothing here is learnt.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Entity, Span
 from spanlake.models.lexicon import Lexicon, bundled_lexicons, load_lexicon
-from spanlake.models.nearest import Linker
+from spanlake.models.nearest import RULE_VERSION, Linker
 
 DISTANCES = (0, 1, 2, 3, 5, 8, 13)  # words between; the last bucket is open
 MOST_BETWEEN = 3
@@ -46,6 +47,13 @@ def _words_of_rule(name: str) -> Lexicon:
     if name in bundled_lexicons():
         return load_lexicon(name)
     return Lexicon(name=name, terms={})
+
+
+def rule_digest(labels: LabelSet) -> str:
+    """Return a hash of what the rule goes by: another rule gives other answers."""
+    words = _words_of_rule(labels.name)
+    lists = (words.spread, words.look_back, words.breaks, words.soft_breaks)
+    return hashlib.sha256(repr((RULE_VERSION, lists)).encode()).hexdigest()
 
 
 def _kinds(labels: LabelSet) -> list[tuple[str, str]]:
@@ -147,10 +155,7 @@ class _Text:
             ["\n" in text[a.end : b.start] for a, b in pairwise(words)],
             {label: _Spans.of(mine) for label, mine in heads.items()},
             {label: _Spans.of(mine) for label, mine in of_label.items()},
-            {
-                (one.head, one.tail)
-                for one in Linker(labels, _words_of_rule(labels.name)).link(text, entities)
-            },
+            _by_rule(text, entities, labels),
         )
 
     def groups(self, head: int, tail: int) -> list[tuple[int, list[int]]]:
