@@ -9,7 +9,7 @@ FROM = $(if $(CHECKPOINT),--set model=$(CHECKPOINT))
 SOURCES := $(shell find lib -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-light model-small demo test test-slow check format dist smoke clean
+.PHONY: help setup setup-light model-small model-base demo test test-slow check format dist smoke clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,10 +35,12 @@ setup: $(VENV)/full ## everything into .venv: torch, tests, tools
 
 model-small: $(VENV)/full ## make the default model anew (CHECKPOINT=path of MiniLM) and put it into the package
 	$(BIN)/python jobs/crossvalidate.py --config conf/train_folds.yml --folds $(FOLDS) $(FROM)
-	$(BIN)/python jobs/distil.py --config conf/distil_small.yml $(FROM)
-	$(BIN)/python jobs/train.py --config conf/train_small.yml
+	$(BIN)/python jobs/train.py --config conf/train_small.yml $(FROM)
 	mkdir -p lib/spanlake/weights/small
 	cp $(addprefix build/models/small/,$(SHIPPED)) lib/spanlake/weights/small/
+
+model-base: $(VENV)/full ## train the larger model (CHECKPOINT=path of the encoder) into build/models/base
+	$(BIN)/python jobs/train.py --config conf/train_base.yml $(FROM)
 
 demo: $(VENV)/light ## the main job on the bundled notes: tables in build/demo
 	$(BIN)/spark-submit jobs/demo.py

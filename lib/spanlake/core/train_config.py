@@ -78,7 +78,7 @@ class TaggerOptions(Model):
     mixed_layers: int = Field(1, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     batch_tokens: int = Field(768, ge=16)
-    link_epochs: int = Field(20, ge=0)
+    link_epochs: int = Field(30, ge=0)
     calibration: str | None = None
 
 

@@ -17,6 +17,8 @@ from spanlake.training.joint import collate_joint
 
 LEARNING_RATE = 1e-3
 BATCH = 256  # pairs
+# Of the states' numbers: the features say more of a pair, and the states know the notes by heart.
+STATE_DROPOUT = 0.7
 READ = 32  # sequences
 
 Pairs = tuple[Tensor, Tensor, Tensor]  # states of the ends, features, truth
@@ -40,7 +42,7 @@ def _epoch(linker: nn.Module, optimizer: torch.optim.Optimizer, pairs: Pairs) ->
     total = 0.0
     for chosen in torch.randperm(len(pairs[0])).split(BATCH):
         ends, told, related = (part[chosen] for part in pairs)
-        heads, tails = ends.chunk(2, dim=1)
+        heads, tails = nn.functional.dropout(ends, STATE_DROPOUT).chunk(2, dim=1)
         scores = linker(heads, tails, told)
         loss = nn.functional.binary_cross_entropy_with_logits(scores, related)
         optimizer.zero_grad()
