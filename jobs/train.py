@@ -14,7 +14,6 @@ from typing import Any
 
 from spanlake.core.labels import load_labels
 from spanlake.core.train_config import TaggerTrainConfig, TrainConfig, load_train_config
-from spanlake.models.loading import missing_packages
 from spanlake.spark.arguments import parser, run_job
 from spanlake.training.datasets import read_gold
 
@@ -30,16 +29,13 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def _trainer(config: TrainConfig) -> Any:
-    try:
-        if isinstance(config, TaggerTrainConfig):
-            from spanlake.training.tagger import train_tagger
+    if isinstance(config, TaggerTrainConfig):
+        from spanlake.training.tagger import train_tagger
 
-            return train_tagger
-        from spanlake.training.bert import train_bert
+        return train_tagger
+    from spanlake.training.bert import train_bert
 
-        return train_bert
-    except ImportError as error:
-        raise missing_packages("train", error.name) from None
+    return train_bert
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -81,7 +81,7 @@ def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys):
     assert job("query")([*query, "--file", str(ready)]) == 0
     printed = capsys.readouterr().out
     assert "|negation|  No|" in printed and "only showing top 1 row" in printed
-    assert "|done " in printed
+    assert " done|" in printed
     assert job("query")([*query, "SELECT labl FROM entities"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("ConfigError: query: [UNRESOLVED_COLUMN") and error.count("\n") == 1

@@ -82,6 +82,9 @@ def test_words_are_hidden_whole_and_only_they_have_labels(tiny_base: Path) -> No
         assert torch.equal(labels[row, : len(real)][hidden], real[hidden])
     chosen = labels != -100
     assert 0.3 < chosen.sum() / batch["attention_mask"].sum() < 0.6
+    kept = (ids == labels)[chosen].float().mean()
+    assert 0.0 < kept < 0.3
+    assert (ids[chosen] == 4).float().mean() + kept < 1.0, "some become any other piece"
     assert 0.65 < (ids[chosen] == 4).float().mean() < 0.95
 
 

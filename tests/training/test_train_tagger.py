@@ -117,6 +117,7 @@ def test_extract_and_link_agree_on_relations(trained) -> None:
     assert any(answer.relations for answer in answers)
     linked = model.link(units, [answer.entities for answer in answers])
     for answer, relations in zip(answers, linked, strict=True):
+        assert answer.confidence is not None
         pairs = [(r.head, r.tail) for r in answer.relations]
         assert pairs == [(r.head, r.tail) for r in relations]
 
@@ -140,6 +141,27 @@ def test_what_is_learnt_of_a_pair_is_what_is_read_of_it(trained, tiny_base: Path
     words_of_ends = [edge for first, last in asked.words[0] for edge in (first, last - 1)]
     assert np.allclose(ends[0], read.reads[0].states[words_of_ends].ravel(), atol=1e-5)
     assert (batch["pair_features"].numpy() == asked.told[:1]).all()
+
+
+def test_a_relation_is_as_probable_as_its_link_and_both_its_ends(trained) -> None:
+    model = _load(trained[0], relation_threshold=0.0)
+    texts = model.read(TEXTS)
+    entities = [model.entities(text)[0] for text in texts]
+    linked = [dict(zip(*one, strict=True)) for one in model.pair_scores(texts, entities)]
+    answers = model.extract([Unit(text) for text in TEXTS])
+    found = [
+        (r, a.entities, one) for a, one in zip(answers, linked, strict=True) for r in a.relations
+    ]
+    assert found
+    for relation, mine, scores in found:
+        ends = mine[relation.head].score * mine[relation.tail].score
+        assert relation.score == pytest.approx(
+            scores[relation.head, relation.tail][0] * ends, abs=1e-5
+        )
+    least = max(relation.score for relation, _, _ in found)
+    strict = _load(trained[0], relation_threshold=least - 1e-6)
+    kept = [r for a in strict.extract([Unit(text) for text in TEXTS]) for r in a.relations]
+    assert 0 < len(kept) < len(found)
 
 
 def test_a_pair_with_a_word_that_leaves_no_pieces_is_not_scored(trained) -> None:

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from spanlake.core.errors import SpanlakeError
+from spanlake.models.loading import missing_packages
+
+TRAINING = ("torch", "transformers", "accelerate", "safetensors")  # the extra `train`
 
 
 def parser(description: str, *, config_required: bool = True) -> argparse.ArgumentParser:
@@ -26,10 +29,19 @@ def run_job(job: Callable[[argparse.Namespace], int], arguments: argparse.Namesp
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("spanlake").setLevel(logging.INFO)
     try:
-        return job(arguments)
+        return _run(job, arguments)
     except SpanlakeError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
+
+
+def _run(job: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    try:
+        return job(arguments)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING:
+            raise
+        raise missing_packages("train", error.name) from None
 
 
 def table_of(rows: Sequence[tuple[str, object]]) -> str:

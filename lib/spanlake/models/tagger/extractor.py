@@ -159,17 +159,25 @@ class OnePassTagger:
     ) -> Extraction:
         entities, sure = found
         places, scores = scored
-        taken = scores >= self.config.pair_threshold
-        sure *= float(np.where(taken, scores, 1.0 - scores).prod())
-        relations = tuple(self._relations(places, scores))
+        relations = self._relations(entities, places, scores)
+        names = list(self.labels.relations)
+        taken = {(one.head, one.tail, one.label) for one in relations}
+        for pair, row in zip(places, scores.tolist(), strict=True):
+            for name, linked in zip(names, row, strict=True):
+                sure *= linked if (*pair, name) in taken else 1.0 - linked
         return Extraction(
-            "ok", tuple(entities), relations, text.chars_seen, confidence=round(sure, SCORE_DIGITS)
+            "ok",
+            tuple(entities),
+            tuple(relations),
+            text.chars_seen,
+            confidence=round(sure, SCORE_DIGITS),
         )
 
     def _link(
         self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
-        return [self._relations(*scored) for scored in self.pair_scores(texts, entities)]
+        scored = self.pair_scores(texts, entities)
+        return [self._relations(mine, *one) for mine, one in zip(entities, scored, strict=True)]
 
     def asked(self, text: ReadText, entities: Sequence[Entity]) -> Asked:
         """Return the candidates whose ends the models have seen, as in training."""
@@ -182,13 +190,22 @@ class OnePassTagger:
         told = pair_features(text.text, text.words, entities, places, self.labels)
         return Asked(places, [(spans[head], spans[tail]) for head, tail in places], told)
 
-    def _relations(self, places: Sequence[tuple[int, int]], scores: np.ndarray) -> list[Relation]:
-        return [
-            Relation(*pair, label, round(float(score), SCORE_DIGITS))
-            for pair, row in zip(places, scores, strict=True)
-            for label, score in zip(self.labels.relations, row, strict=True)
-            if score >= self.config.pair_threshold
-        ]
+    def _relations(
+        self, entities: Sequence[Entity], places: Sequence[tuple[int, int]], scores: np.ndarray
+    ) -> list[Relation]:
+        """Return the pairs that are probably related and whose ends are probably right.
+
+        A relation's score is the probability of all three; given entities without a score are
+        taken for right.
+        """
+        sure = [1.0 if entity.score is None else entity.score for entity in entities]
+        found = []
+        for (head, tail), row in zip(places, scores.tolist(), strict=True):
+            for label, linked in zip(self.labels.relations, row, strict=True):
+                score = linked * sure[head] * sure[tail]
+                if linked >= self.config.pair_threshold and score >= self.config.relation_threshold:
+                    found.append(Relation(head, tail, label, round(score, SCORE_DIGITS)))
+        return found
 
 
 def _decoders(labels: LabelSet) -> list[TagDecoder]:

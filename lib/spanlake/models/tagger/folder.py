@@ -47,7 +47,14 @@ SHAPING = (
     "shape",
     "calibration",
 )  # what the manifest itself says of how texts are read
-ANSWER_OPTIONS = ("max_tokens", "stride", "max_pair_words", "pair_threshold", "precision")
+ANSWER_OPTIONS = (
+    "max_tokens",
+    "stride",
+    "max_pair_words",
+    "pair_threshold",
+    "relation_threshold",
+    "precision",
+)
 
 
 @dataclass(frozen=True, slots=True)
