@@ -8,21 +8,18 @@ fine-tune: jobs/train.py --set model=FOLDER.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from spanlake.core.config import load_config
 from spanlake.core.train_config import MaskedTrainConfig
-from spanlake.spark.arguments import parser, run_job
+from spanlake.spark.arguments import parser, print_training, run_job
 
 
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(MaskedTrainConfig, arguments.config, arguments.overrides)
     from spanlake.training.pretraining import pretrain
 
-    print(json.dumps(pretrain(config), indent=2))
-    print(f"model: {config.to}")
-    return 0
+    return print_training(pretrain(config), config.to)
 
 
 def main(argv: list[str] | None = None) -> int:

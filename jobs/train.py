@@ -7,14 +7,13 @@ Started again after a kill, it goes on from the last epoch. It needs no Spark: `
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from spanlake.core.labels import load_labels
 from spanlake.core.train_config import TaggerTrainConfig, TrainConfig, load_train_config
-from spanlake.spark.arguments import parser, run_job
+from spanlake.spark.arguments import parser, print_training, run_job
 from spanlake.training.datasets import read_gold
 
 
@@ -23,9 +22,7 @@ def job(arguments: argparse.Namespace) -> int:
     trainer, labels = _trainer(config), load_labels(config.labels)
     dev = read_gold([Path(config.dev)], labels) if config.dev else []
     metrics = trainer(read_gold(config.folders, labels), dev, config)
-    print(json.dumps(metrics, indent=2))
-    print(f"model: {config.to}")
-    return 0
+    return print_training(metrics, config.to)
 
 
 def _trainer(config: TrainConfig) -> Any:

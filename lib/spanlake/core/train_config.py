@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from spanlake.core.config import Model, load_config, read_values
+from spanlake.core.config import Model, load_config
+from spanlake.core.config_file import read_values
 from spanlake.core.errors import ConfigError
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from spanlake.core.errors import SpanlakeError
 from spanlake.models.loading import missing_packages
@@ -42,6 +44,12 @@ def _run(job: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
         if error.name not in TRAINING:
             raise
         raise missing_packages("train", error.name) from None
+
+
+def print_training(metrics: Mapping[str, Any], to: str) -> int:
+    """Print what a training reports and where its model is; return the exit code of success."""
+    sys.stdout.write(f"{json.dumps(metrics, indent=2)}\nmodel: {to}\n")
+    return 0
 
 
 def table_of(rows: Sequence[tuple[str, object]]) -> str:

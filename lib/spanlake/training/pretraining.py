@@ -26,7 +26,7 @@ from spanlake.training.recipe import (
     uses_bf16,
     write_json,
 )
-from spanlake.training.trainer import arguments_of, last_checkpoint, metrics_of
+from spanlake.training.trainer import batch_arguments, last_checkpoint, metrics_of
 from spanlake.training.unlabelled import unlabelled_notes
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,14 @@ def _fit(notes: list[Note], config: MaskedTrainConfig) -> dict[str, Any]:
     began = time.monotonic()
     trainer = MaskedTrainer(
         model=model,
-        args=_arguments(config, top / WORK),
+        args=batch_arguments(
+            top / WORK,
+            config,
+            bf16=uses_bf16(config),
+            seed=config.seed,
+            weight_decay=config.weight_decay,
+            save_total_limit=1,
+        ),
         data_collator=masker,
         train_dataset=masking_features(notes, pieces, limit=limit),
     )
@@ -81,16 +88,3 @@ def _fit(notes: list[Note], config: MaskedTrainConfig) -> dict[str, Any]:
     model.save_pretrained(top)
     tokenizer.save_pretrained(top)
     return metrics_of(trainer, began)
-
-
-def _arguments(config: MaskedTrainConfig, work: Path) -> transformers.TrainingArguments:
-    return arguments_of(
-        work,
-        bf16=uses_bf16(config),
-        seed=config.seed,
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_tokens,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        save_total_limit=1,
-    )

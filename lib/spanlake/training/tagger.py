@@ -43,7 +43,7 @@ from spanlake.training.recipe import (
     write_json,
 )
 from spanlake.training.relinking import relink
-from spanlake.training.trainer import BatchTrainer, arguments_of, last_checkpoint, metrics_of
+from spanlake.training.trainer import BatchTrainer, batch_arguments, last_checkpoint, metrics_of
 
 try:
     import torch
@@ -155,7 +155,13 @@ def _train(
     average = WeightAverage(module, config.weight_average)
     trainer = BatchTrainer(
         model=learner,
-        args=_arguments(config, work),
+        args=batch_arguments(
+            work,
+            config,
+            bf16=uses_bf16(config),
+            seed=config.seed,
+            save_total_limit=2,  # the older one stays until the newer one has its average
+        ),
         data_collator=partial(collate_joint, filler=filler),
         train_dataset=features,
         callbacks=[average],
@@ -185,15 +191,3 @@ def parameter_groups(module: OnePass, config: Config) -> list[dict[str, Any]]:
         {"params": parameters, "lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in groups.items()
     ]
-
-
-def _arguments(config: Config, work: Path) -> transformers.TrainingArguments:
-    return arguments_of(
-        work,
-        bf16=uses_bf16(config),
-        seed=config.seed,
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_tokens,  # what BatchTrainer cuts batches by
-        learning_rate=config.learning_rate,
-        save_total_limit=2,  # the older one stays until the newer one has its average
-    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spanlake.core.errors import ConfigError
+from spanlake.core.train_config import MaskedTrainConfig, TaggerOptions
 from spanlake.models.devices import pick_device
 from spanlake.models.loading import missing_packages
 from spanlake.training.batches import LengthBatches
@@ -46,6 +47,21 @@ def arguments_of(
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # DataParallel would cut a batch's pairs from their sequences
     return arguments
+
+
+def batch_arguments(
+    work: Path, config: TaggerOptions | MaskedTrainConfig, *, bf16: bool, seed: int, **more: Any
+) -> transformers.TrainingArguments:
+    """Return `arguments_of` for a `BatchTrainer`: batches are cut by padded tokens."""
+    return arguments_of(
+        work,
+        bf16=bf16,
+        seed=seed,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_tokens,
+        learning_rate=config.learning_rate,
+        **more,
+    )
 
 
 class BatchTrainer(transformers.Trainer):
