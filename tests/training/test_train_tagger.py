@@ -12,11 +12,13 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
+import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from spanlake.core.bio import words  # noqa: E402
 from spanlake.core.config import ExtractorConfig  # noqa: E402
 from spanlake.core.errors import ConfigError, ModelError  # noqa: E402
+from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.spans import entity_at  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.core.units import Unit  # noqa: E402
@@ -27,7 +29,12 @@ from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402
 from spanlake.training.datasets import Example  # noqa: E402
-from spanlake.training.joint import collate_joint, gold_targets, joint_features  # noqa: E402
+from spanlake.training.joint import (  # noqa: E402
+    JointLearner,
+    collate_joint,
+    gold_targets,
+    joint_features,
+)
 
 TEXTS = [gold.note.note_text for gold in NOTES] + [
     "Na\u0301usea 😀 and cafe\u0301-au-lait spots, İstanbul\u200d score 3.5×10⁹\u00a0/L",
@@ -270,3 +277,41 @@ def test_batches_hold_every_sequence_once_and_differ_between_epochs() -> None:
         assert sorted(i for batch in batches for i in batch) == list(range(2500))
         assert all(len(b) * max(lengths[i] for i in b) <= 200 for b in batches)
     assert epochs[0] != epochs[1]
+
+
+def test_ways_of_annotators_are_learnt_and_left_behind(
+    trained, tiny_base: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "annotators.tsv"
+    rows = [f"{gold.note.note_id}\tteam{i % 2}" for i, gold in enumerate(NOTES[1:])]
+    table.write_text("\n".join(["note_id\tannotator_batch", *rows]) + "\n")
+    to = tmp_path / "t"
+    metrics = training.train_tagger(NOTES, NOTES, _config(tiny_base, to, batches=str(table)))
+    assert metrics["dev"]["main"]["f1"] > 0.8
+    assert metrics["recipe"]["batches"][NOTES[-1].note.note_id] in (1, 2)
+    mine, plain = load_file(to / WEIGHTS), load_file(trained[0] / WEIGHTS)
+    assert mine.keys() == plain.keys()
+    assert not mine["tags.weight"].equal(plain["tags.weight"])
+
+
+def test_a_sequence_is_read_as_its_annotators_would_only_in_training(tiny_base: Path) -> None:
+    config = _config(tiny_base, tiny_base)
+    module, _ = training.start_of(tiny_base, load_labels("kiwi"), config)
+    learner = JointLearner(module, batches=2)
+    torch.nn.init.ones_(learner.ways.weight)
+    with torch.no_grad():
+        learner.ways.weight[0] = 0.0
+    states, batches = torch.rand(64, 3, 32), torch.tensor([0, 1] * 32)
+    moved = (learner._annotated(states, batches) != states).any(dim=-1).any(dim=-1)
+    assert not moved[::2].any(), "0 is unknown"
+    assert 0 < moved[1::2].sum() < 32, "half of the others are hidden"
+
+
+@pytest.mark.parametrize("content", ["", "note_id\tfold\nx\t1\n"])
+def test_a_table_without_annotators_is_refused(
+    content: str, tiny_base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tsv").write_text(content)
+    config = _config(tiny_base, tmp_path / "t", batches=str(tmp_path / "a.tsv"))
+    with pytest.raises(ConfigError, match="annotator_batch"):
+        training.train_tagger(NOTES, [], config)

@@ -84,9 +84,13 @@ class TaggerOptions(Model):
 
 
 class TaggerTrainConfig(TaggerOptions, TrainConfig):
-    """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept."""
+    """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept.
+
+    `batches` is a tab-separated table with `note_id` and `annotator_batch`: who annotated a note.
+    """
 
     kind: Literal["tagger"] = "tagger"
+    batches: str | None = None
 
 
 class UnlabelledNotes(Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A sentence with its gold; offsets refer to `text`."""
+    """A sentence of the note `note_id` with its gold; offsets refer to `text`."""
 
     text: str
     gold: Annotation
+    note_id: str = ""
 
 
 def read_gold(folders: Iterable[Path], labels: LabelSet) -> list[GoldNote]:
@@ -54,7 +55,10 @@ def examples_of(notes: Iterable[GoldNote]) -> tuple[list[Example], Counter[str]]
     counts: Counter[str] = Counter()
     for gold in notes:
         text, annotation = gold.note.note_text, gold.annotation
-        mine = [_within(text, sentence, annotation) for sentence in split(text)]
+        mine = [
+            replace(_within(text, sentence, annotation), note_id=gold.note.note_id)
+            for sentence in split(text)
+        ]
         examples += mine
         counts["notes"] += 1
         counts["sentences"] += len(mine)

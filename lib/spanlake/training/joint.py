@@ -22,13 +22,16 @@ from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_s
 from spanlake.models.windows import Cut, cut, owners
 from spanlake.training.datasets import Example, Feature
 
+KNOWN = 0.5  # of the time a sequence's annotators are told: a reader is never told
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """A text with what a model should say of it; all rows are probabilities.
 
     `tags` is ``[words, tags of all layers]``, a distribution a layer; `pairs` the words of heads
-    and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``.
+    and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``. `batch`
+    numbers who annotated it, from 1; 0 is unknown.
     """
 
     text: str
@@ -37,6 +40,7 @@ class Target:
     pairs: list[tuple[WordSpan, WordSpan]]
     told: np.ndarray
     related: np.ndarray
+    batch: int = 0
 
 
 def gold_targets(
@@ -132,6 +136,7 @@ def _feature(one: Cut, number: int, own: np.ndarray, target: Target, p: Pieces) 
         "places": starts[places[inside] - first].reshape(-1, 4),
         "pair_features": target.told[inside],
         "related": target.related[inside],
+        "batch": target.batch,
     }
 
 
@@ -153,32 +158,49 @@ def collate_joint(features: Sequence[Mapping[str, Any]], filler: int) -> dict[st
         name: np.concatenate([feature[name] for feature in features])
         for name in ("places", "pair_features", "related")
     }
-    batch = {"input_ids": ids, "attention_mask": mask, "tags": tags, "rows": rows, **joined}
+    batches = np.array([feature["batch"] for feature in features], dtype=np.int64)
+    batch = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "tags": tags,
+        "batches": batches,
+        "rows": rows,
+        **joined,
+    }
     return {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
 class JointLearner(nn.Module):
     """The tagger with its loss: cross entropy of each layer's tags, plus that of the pairs.
 
-    Each is a mean over the words or pairs of the batch; targets may be soft.
+    Each is a mean over the words or pairs of the batch; targets may be soft. With `batches`,
+    the ways of that many groups of annotators are learnt apart from what they agree on: a scale
+    and a shift of the states by group, hidden half of the time and left behind afterwards.
     """
 
-    def __init__(self, module: OnePass) -> None:
+    def __init__(self, module: OnePass, batches: int = 0) -> None:
         super().__init__()
         self.module = module
+        self.ways = None
+        if batches:
+            width = 2 * module.backbone.config.hidden_size
+            self.ways = nn.Embedding(batches + 1, width, padding_idx=0)
+            nn.init.zeros_(self.ways.weight)
 
     def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
         tags: Tensor,
+        batches: Tensor,
         rows: Tensor,
         places: Tensor,
         pair_features: Tensor,
         related: Tensor,
     ) -> dict[str, Tensor]:
         """Return the loss of a batch of `collate_joint`."""
-        logits, states = self.module(input_ids, attention_mask)
+        states = self.module.states(input_ids, attention_mask)
+        logits = self.module.tag(self._annotated(states, batches))
         learnt = tags.any(dim=-1)
         layers = self.module.shape.tags
         parts = zip(logits[learnt].split(layers, -1), tags[learnt].split(layers, -1), strict=True)
@@ -189,3 +211,11 @@ class JointLearner(nn.Module):
             scores = self.module.linker(heads, tails, pair_features)
             losses.append(nn.functional.binary_cross_entropy_with_logits(scores, related))
         return {"loss": torch.stack(losses).sum()}
+
+    def _annotated(self, states: Tensor, batches: Tensor) -> Tensor:
+        """Return the states as the annotators of each sequence would have them."""
+        if self.ways is None:
+            return states
+        known = torch.rand(batches.shape, device=batches.device) < KNOWN
+        scale, shift = self.ways(batches * known)[:, None].chunk(2, dim=-1)
+        return states * (1 + scale) + shift

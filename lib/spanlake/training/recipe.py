@@ -6,6 +6,7 @@ from its last epoch; another recipe starts over.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
@@ -32,26 +33,22 @@ TRAINER_VERSION = 2  # raise when the code learns otherwise from the same notes 
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
 METRICS = "metrics.json"
 WORK = ".training"  # checkpoints and what is finished; gone when training ends
-NOT_RECIPE = {
-    "to",
-    "train",
-    "dev",
-    "model",
-    "resume",
-    "calibration",
-}  # where things are, not what comes out
+# Where things are, not what comes out; of calibration and batches, what is in the files counts.
+NOT_RECIPE = {"to", "train", "dev", "model", "resume", "calibration", "batches"}
 
 log = logging.getLogger(__name__)
 
 
 def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) -> dict[str, Any]:
     """Return the recipe: options, digests of the notes and of the base model, package versions."""
-    path = getattr(config, "calibration", None)
-    calibrated = {"calibration": read_calibration(path)} if path else {}
+    told: dict[str, Any] = {}
+    for name, read in (("calibration", read_calibration), ("batches", read_batches)):
+        if path := getattr(config, name, None):
+            told[name] = read(path)
     return {
         **config.model_dump(exclude=NOT_RECIPE),
         **_machinery(config),
-        **calibrated,
+        **told,
         "labels_sha256": labels_digest(labels),
         "notes_sha256": _notes_digest(notes),
     }
@@ -164,6 +161,27 @@ def read_calibration(path: str | None) -> dict[str, Any] | None:
         return Calibration(tuple(map(float, content["tags"])), float(content["pairs"])).as_dict()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: no calibration ({type(error).__name__})") from None
+
+
+def read_batches(path: str | None) -> dict[str, int]:
+    """Return a number from 1 of each note's annotators, of a table; none for no table.
+
+    Raises ConfigError when it is no table with the columns note_id and annotator_batch.
+    """
+    if path is None:
+        return {}
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        if not rows:
+            raise ValueError("empty")
+        names = sorted({row["annotator_batch"] for row in rows})
+        return {row["note_id"]: 1 + names.index(row["annotator_batch"]) for row in rows}
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: no annotators ({type(error).__name__}); needed: columns note_id and"
+            " annotator_batch"
+        ) from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from spanlake.training.recipe import (
     WORK,
     extractor_config,
     make,
+    read_batches,
     read_calibration,
     recipe_of,
     uses_bf16,
@@ -83,7 +85,12 @@ def _fit(
 ) -> None:
     examples, data = examples_of(notes)
     targets, counts = gold_targets(examples, labels, max_pair_words=config.max_pair_words)
-    fit(targets, labels, config, {"recipe": recipe, **counts, "data": dict(data)})
+    batches = read_batches(config.batches)
+    known = [
+        replace(target, batch=batches.get(example.note_id, 0))
+        for target, example in zip(targets, examples, strict=True)
+    ]
+    fit(known, labels, config, {"recipe": recipe, **counts, "data": dict(data)})
 
 
 Config = TaggerTrainConfig | DistilConfig
@@ -151,7 +158,7 @@ def _train(
     if not features:
         raise DataError("the notes hold nothing to train on")
     began = time.monotonic()
-    learner = JointLearner(module)
+    learner = JointLearner(module, max(feature["batch"] for feature in features))
     average = WeightAverage(module, config.weight_average)
     trainer = BatchTrainer(
         model=learner,
@@ -165,23 +172,23 @@ def _train(
         data_collator=partial(collate_joint, filler=filler),
         train_dataset=features,
         callbacks=[average],
-        optimizers=(torch.optim.AdamW(parameter_groups(module, config)), None),
+        optimizers=(torch.optim.AdamW(parameter_groups(learner, config), fused=True), None),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(work, AVERAGE))
     module.load_state_dict(average.state())
     return metrics_of(trainer, began)
 
 
-def parameter_groups(module: OnePass, config: Config) -> list[dict[str, Any]]:
+def parameter_groups(learner: JointLearner, config: Config) -> list[dict[str, Any]]:
     """Return AdamW's groups: heads at their own rate, each layer at `layer_decay` of the next.
 
     Biases and norms are not decayed.
     """
-    depth = module.backbone.config.num_hidden_layers
+    depth = learner.module.backbone.config.num_hidden_layers
     groups: dict[tuple[float, float], list[Any]] = {}
-    for name, parameter in module.named_parameters():
+    for name, parameter in learner.named_parameters():
         rate = config.head_learning_rate
-        if name.startswith("backbone."):
+        if name.startswith("module.backbone."):
             match = LAYER.search(name)
             below = depth - 1 - int(match[1]) if match else depth * ("embed" in name)
             rate = config.learning_rate * config.layer_decay**below

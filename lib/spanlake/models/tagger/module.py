@@ -71,10 +71,15 @@ class OnePass(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[batch, pieces]`` to ``[batch, pieces, tags of all layers]`` and hidden states."""
-        states = self._states(input_ids, attention_mask)
-        return self.tags(self.dropout(states)), states
+        states = self.states(input_ids, attention_mask)
+        return self.tag(states), states
 
-    def _states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def tag(self, states: Tensor) -> Tensor:
+        """Map hidden states to the tags of all layers; logits come out."""
+        return self.tags(self.dropout(states))
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Map ``[batch, pieces]`` to hidden states."""
         count = self.shape.mixed_layers
         read = self.backbone(
             input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=count > 1
