@@ -3,7 +3,9 @@
 python jobs/crossvalidate.py --config conf/train_tagger.yml --folds FOLDS.tsv --set to=build/folds/x
 FOLDS.tsv has the columns note_id and fold. Trained folds are kept: started again, it goes on.
 Writes TO/notes.json (counts by note), which `spanlake compare` sets against another run's, and
-TO/calibration.json (temperatures for `calibration:` of a recipe) with TO/reliability.svg.
+TO/calibration.json (temperatures for `calibration:` of a recipe) with TO/reliability.svg; with
+--out into another folder than TO. --with reads every fold by an ensemble, --context with other
+neighbours than the most of the training.
 """
 
 from __future__ import annotations
@@ -28,16 +30,26 @@ def job(arguments: argparse.Namespace) -> int:
     from spanlake.report.reliability import figure
     from spanlake.report.reliability import lines as reliability_lines
     from spanlake.training.datasets import read_gold
-    from spanlake.training.folds import calibrate, out_of_fold, read_folds, train_folds
+    from spanlake.training.folds import (
+        calibrate,
+        joined_by,
+        out_of_fold,
+        read_folds,
+        read_with,
+        train_folds,
+    )
     from spanlake.training.recipe import write_json
 
     labels = load_labels(config.labels)
     folders = (*config.folders, *([Path(config.dev)] if config.dev else []))
     notes = read_gold(folders, labels)
-    folds = train_folds(notes, read_folds(arguments.folds), config)
+    folds = joined_by(train_folds(notes, read_folds(arguments.folds), config), arguments.others)
+    if arguments.context is not None:
+        folds = [read_with(fold, arguments.context) for fold in folds]
     scores = out_of_fold(folds)
     by_note = of_notes(scores)
-    to = Path(config.to)
+    to = arguments.out or Path(config.to)
+    to.mkdir(parents=True, exist_ok=True)
     write_notes(by_note, to / "notes.json")
     print(table(pooled(scores.values(), labels)))
     print(lines(intervals(by_note)))
@@ -52,6 +64,10 @@ def job(arguments: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     options = parser(str(__doc__))
     options.add_argument("--folds", type=Path, required=True, help="tab-separated note_id and fold")
+    options.add_argument("--with", dest="others", type=Path, nargs="*", default=[], metavar="TO",
+                         help="folders of other runs over the same folds")  # fmt: skip
+    options.add_argument("--context", type=int, help="neighbours to read with (default: `context`)")
+    options.add_argument("--out", type=Path, help="folder of what is written (default: `to`)")
     return run_job(job, options.parse_args(argv))
 
 

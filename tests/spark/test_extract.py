@@ -102,7 +102,7 @@ def test_no_text_is_stored_with_the_answers(tables, facts):
 def test_a_slice_derived_twice_has_the_same_rows(tables):
     before = rows(tables.read("entities"), *KEYS)
     made = Plan(**tables.read("plans").select(*HEADER).collect()[0].asDict())
-    derive_slice(tables, made, "kiwi", 0)
+    derive_slice(tables, made, ExtractorConfig(), 0)
     assert rows(tables.read("entities"), *KEYS) == before
 
 

@@ -12,12 +12,15 @@ from pyspark.sql import functions as F
 from notes_source import jsonl_source
 from spanlake.core.config import TablesConfig
 from spanlake.core.errors import DataError, PlanError
-from spanlake.core.units import Extraction, Unit
+from spanlake.core.sentences import split
+from spanlake.core.units import Extraction, Unit, units_of
 from spanlake.spark import claims, infer, plan
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest
+from spanlake.spark.plan import KEY
 from spanlake.spark.runs import Run
 from spanlake.spark.tables import Tables
+from spanlake.spark.units import as_units, unit_sha256
 
 NOTES = {"a": "No fever.\nTakes aspirin.", "b": "No fever.\nHeadache."}
 
@@ -47,8 +50,28 @@ def work_of(tables, made):
 
 def test_spark_hashes_a_unit_as_python_does(spark):
     text = "İ \U0001f600 cafe\u0301\u00a0\f\r\n"
-    row = spark.createDataFrame([(text,)], "t string").select(plan.unit_sha256(F.col("t"))).first()
-    assert row[0] == Unit(text).unit_sha256
+    for unit in (Unit(text), Unit("b", "a\n", text), Unit("b", "", "c")):
+        sides = [F.lit(part) for part in (unit.left, unit.target, unit.right)]
+        row = spark.range(1).select(unit_sha256(*sides)).first()
+        assert row[0] == unit.unit_sha256
+
+
+@pytest.mark.parametrize("context", [0, 1, 3])
+def test_spark_finds_the_same_neighbours_as_python(spark, tmp_path, context):
+    texts = {
+        "a": "HISTORY:\n\nNo fever.  Takes aspirin \U0001f600.\nİ slept. No.\r\nYes.",
+        "b": "No fever.",
+        "c": "No fever.\nHeadache.",
+    }
+    tables = Tables(spark, TablesConfig(location=str(tmp_path / "tables")))
+    ingest(tables, jsonl_source(tmp_path, texts))
+    rows = tables.read("sentences").join(tables.read("notes").select(*KEY, "note_text"), KEY)
+    found = as_units(rows, context).orderBy("note_id", "sentence_index").collect()
+    expected = [u for text in texts.values() for u in units_of(text, split(text), context)]
+    assert [(r.left, r.text, r.right) for r in found] == [
+        (u.left, u.target, u.right) for u in expected
+    ]
+    assert [r.unit_sha256 for r in found] == [u.unit_sha256 for u in expected]
 
 
 def test_of_two_plans_at_once_one_is_refused(ready, config, pipeline):
@@ -105,9 +128,9 @@ def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
     assert work_of(ready, mine).count() == 0
     monkeypatch.setattr(plan, "write_work", write)
     with Run(ready, "extract", config()) as second:
-        plan.write_work(ready, claims.take_over(ready, mine, second, config()))
+        plan.write_work(ready, claims.take_over(ready, mine, second, config()), 0)
         assert work_of(ready, mine).count() == 3
-        plan.write_work(ready, mine)
+        plan.write_work(ready, mine, 0)
     assert work_of(ready, mine).count() == 3, "written twice is written once"
 
 

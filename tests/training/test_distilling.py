@@ -22,6 +22,7 @@ from spanlake.training.distilling import distil, silver_targets, texts_of  # noq
 from spanlake.training.tagger import train_tagger  # noqa: E402
 
 TEXTS = texts_of([gold.note for gold in NOTES])
+UNITS = [Unit(text) for text in TEXTS]
 SHARED = {
     "learning_rate": 1e-2,
     "head_learning_rate": 1e-2,
@@ -52,15 +53,14 @@ def _read(**options) -> OnePassTagger:
 def test_an_ensemble_gives_the_mean_of_its_models(teachers: list[str]) -> None:
     together = _read(models=teachers)
     alone = [_read(model=name) for name in teachers]
-    both = [one.read(TEXTS) for one in alone]
-    for joint, first, second in zip(together.read(TEXTS), *both, strict=True):
+    both = [one.read(UNITS) for one in alone]
+    for joint, first, second in zip(together.read(UNITS), *both, strict=True):
         mean = (first.probabilities + second.probabilities) / 2
         assert np.allclose(joint.probabilities, mean)
     assert len({together.fingerprint, *(one.fingerprint for one in alone)}) == 3
-    units = [Unit(text) for text in TEXTS]
-    entities = [one.entities for one in together.extract(units)]
+    entities = [one.entities for one in together.extract(UNITS)]
     given = [
-        [row for _, row in one.pair_scores(one.read(TEXTS), entities)] for one in (together, *alone)
+        [row for _, row in one.pair_scores(one.read(UNITS), entities)] for one in (together, *alone)
     ]
     for joint, first, second in zip(*given, strict=True):
         assert np.allclose(joint, (first + second) / 2)
@@ -78,9 +78,8 @@ def test_a_student_learns_what_its_teachers_say(
     metrics = distil(config)
     assert metrics["loss_by_epoch"][-1] < metrics["loss_by_epoch"][0]
     student, teacher = _read(model=config.to), _read(models=teachers)
-    units = [Unit(text) for text in TEXTS]
     said = [
-        {e.key for answer in one.extract(units) for e in answer.entities}
+        {e.key for answer in one.extract(UNITS) for e in answer.entities}
         for one in (student, teacher)
     ]
     assert len(said[0] & said[1]) > 0.7 * len(said[1]) > 5
@@ -107,8 +106,8 @@ def test_a_tagger_can_be_trained_further(teachers: list[str], tmp_path: Path) ->
     rates = {"learning_rate": 1e-9, "head_learning_rate": 1e-9, "weight_decay": 0.0}
     train_tagger(NOTES, [], TaggerTrainConfig.model_validate(SHARED | values | rates))
     before, after = (
-        _read(model=teachers[0]).read(TEXTS),
-        _read(model=str(tmp_path / "on")).read(TEXTS),
+        _read(model=teachers[0]).read(UNITS),
+        _read(model=str(tmp_path / "on")).read(UNITS),
     )
     for one, other in zip(before, after, strict=True):
         assert np.allclose(one.probabilities, other.probabilities, atol=1e-3)

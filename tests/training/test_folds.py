@@ -10,7 +10,7 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.errors import DataError  # noqa: E402
+from spanlake.core.errors import ConfigError, DataError  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.training import folds  # noqa: E402
 
@@ -41,6 +41,20 @@ def test_every_note_is_scored_once_by_a_model_that_has_not_seen_it(
     trained = (tmp_path / "fold-0" / "model.safetensors").stat().st_mtime_ns
     assert folds.out_of_fold(folds.train_folds(NOTES, FOLDS, config)) == scores
     assert (tmp_path / "fold-0" / "model.safetensors").stat().st_mtime_ns == trained
+
+
+def test_folds_are_read_by_ensembles_of_runs_over_the_same_notes(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    first = folds.train_folds(NOTES, FOLDS, _config(tiny_base, tmp_path / "x"))
+    second = folds.train_folds(NOTES, FOLDS, _config(tiny_base, tmp_path / "y"))
+    [joined, _] = folds.joined_by(first, [tmp_path / "y"])
+    assert len(joined.reader().readers) == 2
+    assert folds.joined_by(first, []) == first
+    other = {"a": 1, "b": 0, "c": 0}
+    folds.train_folds(NOTES, other, _config(tiny_base, tmp_path / "z"))
+    with pytest.raises(ConfigError, match="trained on other notes"):
+        folds.joined_by(second, [tmp_path / "z"])
 
 
 def test_notes_without_a_fold_or_given_twice_are_refused(tiny_base: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,18 @@ from spanlake.core.bio import words  # noqa: E402
 from spanlake.core.config import ExtractorConfig  # noqa: E402
 from spanlake.core.errors import ConfigError, ModelError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
+from spanlake.core.sentences import split  # noqa: E402
 from spanlake.core.spans import entity_at  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
-from spanlake.core.units import Unit  # noqa: E402
+from spanlake.core.units import Unit, units_of  # noqa: E402
 from spanlake.models.tagger import reader  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402
-from spanlake.training.datasets import Example  # noqa: E402
+from spanlake.training.datasets import Example, examples_of  # noqa: E402
+from spanlake.training.evaluation import strict_scores  # noqa: E402
 from spanlake.training.joint import (  # noqa: E402
     JointLearner,
     collate_joint,
@@ -136,10 +139,10 @@ def test_what_is_learnt_of_a_pair_is_what_is_read_of_it(trained, tiny_base: Path
     gold = gold_note("x", text, *parts).annotation
     model = _load(trained[0], max_pair_words=60)
     [reader] = model.readers
-    targets, _ = gold_targets([Example(text, gold)], model.labels, max_pair_words=60)
+    targets, _ = gold_targets([Example((Unit(text),), gold)], model.labels, max_pair_words=60)
     features = joint_features(targets, reader.pieces, limit=reader.limit, stride=8)
     assert len(features) > 1, "the text needs several windows"
-    [read] = model.read([text])
+    [read] = model.read([Unit(text)])
     asked = model.asked(read, gold.entities)
     assert asked.places == [(0, 1), (0, 2)]
     batch = collate_joint(features[:1], reader.pieces.pad)
@@ -152,7 +155,7 @@ def test_what_is_learnt_of_a_pair_is_what_is_read_of_it(trained, tiny_base: Path
 
 def test_a_relation_is_as_probable_as_its_link_and_both_its_ends(trained) -> None:
     model = _load(trained[0], relation_threshold=0.0)
-    texts = model.read(TEXTS)
+    texts = model.read([Unit(text) for text in TEXTS])
     entities = [model.entities(text)[0] for text in texts]
     linked = [dict(zip(*one, strict=True)) for one in model.pair_scores(texts, entities)]
     answers = model.extract([Unit(text) for text in TEXTS])
@@ -268,15 +271,17 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
 
 def test_batches_hold_every_sequence_once_and_differ_between_epochs() -> None:
     lengths = [5 + (i * i) % 37 for i in range(2500)]
-    batches = LengthBatches(lengths, tokens=200, seed=1, epochs=12)
+    batches = LengthBatches([lengths], tokens=200, seed=1, epochs=12)
     epochs = []
     for epoch in range(12):
         batches.set_epoch(epoch)
         epochs.append(list(batches))
         assert len(epochs[-1]) == len(batches), "the Trainer would drop what is more"
-        assert sorted(i for batch in batches for i in batch) == list(range(2500))
-        assert all(len(b) * max(lengths[i] for i in b) <= 200 for b in batches)
-    assert epochs[0] != epochs[1]
+        assert sorted(i % 2500 for batch in batches for i in batch) == list(range(2500))
+        assert all(len(b) * max(lengths[i % 2500] for i in b) <= 200 for b in batches)
+    assert [sorted(i % 2500 for i in batch) for batch in epochs[0]] != [
+        sorted(i % 2500 for i in batch) for batch in epochs[1]
+    ]
 
 
 def test_ways_of_annotators_are_learnt_and_left_behind(
@@ -315,3 +320,57 @@ def test_a_table_without_annotators_is_refused(
     config = _config(tiny_base, tmp_path / "t", batches=str(tmp_path / "a.tsv"))
     with pytest.raises(ConfigError, match="annotator_batch"):
         training.train_tagger(NOTES, [], config)
+
+
+def test_a_model_that_learns_with_neighbours_reads_alone_and_with_them(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    config = _config(tiny_base, tmp_path / "t", context=2)
+    metrics = training.train_tagger(NOTES, NOTES, config)
+    assert metrics["dev"]["main"]["f1"] > 0.8
+    text = NOTES[0].note.note_text
+    alone, around = _load(tmp_path / "t"), _load(tmp_path / "t", context=1)
+    units = {n: units_of(text, split(text), n) for n in (0, 1)}
+    for unit, other in zip(units[1], units[0], strict=True):
+        [near], [far] = around.read([unit]), alone.read([other])
+        assert near.probabilities.shape == far.probabilities.shape
+        assert not np.allclose(near.probabilities, far.probabilities, atol=1e-4)
+        assert [e.text for e in around.extract([unit])[0].entities]
+    assert strict_scores(NOTES, around)["main"]["f1"] > 0.8
+
+
+def test_a_number_of_neighbours_is_drawn_anew_each_epoch(trained, tiny_base: Path) -> None:
+    [reader] = _load(trained[0]).readers
+    examples, _ = examples_of(NOTES, context=1)
+    targets, _ = gold_targets(examples, load_labels("kiwi"), max_pair_words=20)
+    lengths = {
+        tuple(
+            len(f["input_ids"])
+            for f in joint_features(
+                targets, reader.pieces, limit=reader.limit, stride=8, seed=(1, epoch)
+            )
+        )
+        for epoch in range(8)
+    }
+    assert len(lengths) > 1
+    [first, second] = examples[:2]
+    assert first.units[1].right.endswith(second.text)
+    assert first.units[0] == Unit(first.text)
+
+
+def test_what_is_learnt_of_a_word_with_neighbours_is_what_is_read_of_it(
+    trained, tiny_base: Path
+) -> None:
+    """The tags of training stand where the words are that extraction reads."""
+    model = _load(trained[0])
+    [reader] = model.readers
+    gold = gold_note("x", "Mild\nleft effusion.\ndenies chest pain", ("left", "bodyloc"))
+    [_, example, *_] = examples_of([gold], context=2)[0]
+    example = replace(example, units=example.units[-1:])
+    assert example.units[0].left
+    targets, _ = gold_targets([example], model.labels, max_pair_words=60)
+    [feature] = joint_features(targets, reader.pieces, limit=reader.limit, stride=8)
+    batch = collate_joint([feature], reader.pieces.pad)
+    _, states = reader.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+    [read] = model.read([example.units[0]])
+    assert np.allclose(states[0][feature["tags"].any(axis=1)], read.reads[0].states, atol=1e-5)

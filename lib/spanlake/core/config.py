@@ -101,6 +101,7 @@ class ExtractorConfig(Model):
     modifier: str | None = None
     relation: str | None = None
     label_map: dict[str, str] = Field(default_factory=dict)
+    context: int = Field(0, ge=0, le=8)  # sentences on each side that the tagger sees as well
     max_tokens: int = Field(256, ge=16, le=8192)
     stride: int = Field(64, ge=0)
     max_pair_words: int = Field(20, ge=1)
@@ -122,6 +123,8 @@ class ExtractorConfig(Model):
             raise ValueError("the tagger is one model: give extractor.model, or none for `small`")
         if self.models and (self.kind != "tagger" or self.model):
             raise ValueError("extractor.models is an ensemble of taggers, and excludes model")
+        if self.context and self.kind != "tagger":
+            raise ValueError(f"extractor.context is a tagger's; {self.kind} reads sentences alone")
         if self.kind == "bert" and self.model and any(paths[1:]):
             raise ValueError("give extractor.model, or main/modifier/relation, not both")
         if self.stride * 2 >= self.max_tokens:

@@ -87,9 +87,11 @@ class TaggerTrainConfig(TaggerOptions, TrainConfig):
     """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept.
 
     `batches` is a tab-separated table with `note_id` and `annotator_batch`: who annotated a note.
+    A sentence is learnt with a random number of neighbours on each side, none to `context`.
     """
 
     kind: Literal["tagger"] = "tagger"
+    context: int = Field(0, ge=0, le=8)
     batches: str | None = None
 
 

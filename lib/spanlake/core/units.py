@@ -107,6 +107,12 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def units_of(note_text: str, sentences: Sequence[Sentence]) -> list[Unit]:
-    """Return one plain unit a sentence, in order."""
-    return [Unit(note_text[s.span.start : s.span.end]) for s in sentences]
+def units_of(note_text: str, sentences: Sequence[Sentence], context: int = 0) -> list[Unit]:
+    """Return one unit a sentence, in order, with the text of `context` sentences on each side."""
+    spans = [sentence.span for sentence in sentences]
+    units = []
+    for i, span in enumerate(spans):
+        first, last = spans[max(0, i - context)], spans[min(len(spans) - 1, i + context)]
+        left, right = note_text[first.start : span.start], note_text[span.end : last.end]
+        units.append(Unit(note_text[span.start : span.end], left, right))
+    return units

@@ -15,12 +15,14 @@ from spanlake.models.stats import Stats
 class Extractor(Protocol):
     """What every model offers; one instance serves one process.
 
-    `fingerprint` hashes all that can change an answer; `device` says where the model runs.
+    `fingerprint` hashes all that can change an answer; `device` says where the model runs;
+    `context` is how many sentences on each side its units have to bring.
     """
 
     labels: LabelSet
     fingerprint: str
     device: str
+    context: int
     stats: Stats
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:

@@ -13,19 +13,22 @@ from spanlake.core.units import Note, Sentence, Unit, sha256, units_of
 from spanlake.models import Extractor
 from spanlake.models.guard import extract_safely
 
-UNIT_VERSION = "1"  # plain sentences
+UNIT_VERSION = "1"
 
 
-def pipeline_fingerprint(model_fingerprint: str, derive_version: str) -> str:
+def pipeline_fingerprint(model_fingerprint: str, derive_version: str, context: int = 0) -> str:
     """Return the hash of all that can change a row: model, splitter, units and derive."""
-    return sha256("\x1f".join((model_fingerprint, SPLITTER_VERSION, UNIT_VERSION, derive_version)))
+    unit = f"{UNIT_VERSION}+{context}" if context else UNIT_VERSION
+    return sha256("\x1f".join((model_fingerprint, SPLITTER_VERSION, unit, derive_version)))
 
 
 def annotate(notes: Sequence[Note], extractor: Extractor, fingerprint: str) -> list[NoteResult]:
     """Return each note's result, in order; the notes' sentences are read in one call."""
     sentences = [split(note.note_text) for note in notes]
     units = [
-        u for note, own in zip(notes, sentences, strict=True) for u in units_of(note.note_text, own)
+        unit
+        for note, own in zip(notes, sentences, strict=True)
+        for unit in units_of(note.note_text, own, extractor.context)
     ]
     answers = iter(extract_safely(extractor, units))
     return [
@@ -36,6 +39,9 @@ def annotate(notes: Sequence[Note], extractor: Extractor, fingerprint: str) -> l
 
 class Links(Protocol):
     """What relates given entities: an extractor, or a rule."""
+
+    @property
+    def context(self) -> int: ...
 
     def link(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
@@ -53,7 +59,7 @@ def link(note: Note, gold: Annotation, extractor: Links) -> Annotation:
         [gold.entities[i].shift(-sentence.span.start) for i in own]
         for sentence, own in zip(sentences, members, strict=True)
     ]
-    linked = extractor.link(units_of(note.note_text, sentences), inputs)
+    linked = extractor.link(units_of(note.note_text, sentences, extractor.context), inputs)
     relations = [
         Relation(own[r.head], own[r.tail], r.label, r.score)
         for own, found in zip(members, linked, strict=True)

@@ -19,6 +19,7 @@ from spanlake.models.nearest import Linker
 @dataclass(frozen=True, slots=True)
 class _Rule:
     linker: Linker
+    context: int = 0
 
     def link(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]

@@ -34,6 +34,8 @@ class Bert:
     take is `unreadable`; an error of the device is raised.
     """
 
+    context = 0
+
     def __init__(self, config: ExtractorConfig) -> None:
         self.config = config
         self.labels = load_labels(config.labels)
@@ -63,7 +65,8 @@ class Bert:
         texts = [unit.target for unit in units]
         return self._link(texts, [words(text) for text in texts], entities)
 
-    def _read(self, texts: Sequence[str]) -> list[Extraction]:
+    def _read(self, units: Sequence[Unit]) -> list[Extraction]:
+        texts = [unit.target for unit in units]
         text_words = [words(text) for text in texts]
         found: list[list[Entity]] = [[] for _ in texts]
         unseen = [0] * len(texts)

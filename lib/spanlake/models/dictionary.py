@@ -35,6 +35,7 @@ class Dictionary:
     """
 
     device = "cpu"
+    context = 0
 
     def __init__(self, labels: LabelSet, lexicon: str | Path = "kiwi") -> None:
         self.labels = labels

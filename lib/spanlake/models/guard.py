@@ -44,9 +44,9 @@ def extract_safely(extractor: Extractor, units: Sequence[Unit]) -> list[Extracti
 
 
 def extract_encodable(
-    units: Sequence[Unit], read: Callable[[list[str]], list[Extraction]]
+    units: Sequence[Unit], read: Callable[[list[Unit]], list[Extraction]]
 ) -> list[Extraction]:
-    """Return ``read``'s answers to the targets; a target that no tokenizer can take has failed."""
+    """Return ``read``'s answers to units; one whose target no tokenizer can take has failed."""
     answers: dict[int, Extraction] = {}
     readable: list[int] = []
     for i, unit in enumerate(units):
@@ -55,7 +55,7 @@ def extract_encodable(
             readable.append(i)
         except UnicodeEncodeError as error:  # a lone surrogate is no character
             answers[i] = failed(error)
-    found = read([units[i].target for i in readable])
+    found = read([units[i] for i in readable])
     answers.update(zip(readable, found, strict=True))
     return [answers[i].check(unit) for i, unit in enumerate(units)]
 

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import PlanError
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.merging import NoteResult, merge
@@ -56,9 +57,9 @@ def derived_slices(tables: Tables, plan: Plan) -> set[int]:
     return {row["slice"] for row in status.select("slice").distinct().collect()}
 
 
-def derive_slice(tables: Tables, plan: Plan, labels: str, number: int) -> None:
+def derive_slice(tables: Tables, plan: Plan, extractor: ExtractorConfig, number: int) -> None:
     """Write a slice's entities and relations, then its note_status, which publishes them."""
-    merged = merged_notes(tables, plan, labels, number).persist()
+    merged = merged_notes(tables, plan, extractor, number).persist()
     try:
         marks = {
             "pipeline_fingerprint": F.lit(plan.pipeline_fingerprint),
@@ -89,18 +90,18 @@ def _publish(tables: Tables, merged: DataFrame) -> None:
     tables.spark.catalog.dropTempView("spanlake_status")
 
 
-def merged_notes(tables: Tables, plan: Plan, labels: str, number: int) -> DataFrame:
+def merged_notes(tables: Tables, plan: Plan, extractor: ExtractorConfig, number: int) -> DataFrame:
     """Return one row per note of the slice, with its state and its rows as arrays."""
     in_slice = F.col("slice") == number
     notes = planned_notes(tables, plan).where(in_slice)
-    units = plan_units(tables, plan).where(in_slice)
+    units = plan_units(tables, plan, extractor.context).where(in_slice)
     answered = units.join(_answers(tables, plan, units), "unit_sha256", "left")
     sentence = F.struct("sentence_index", "start", "end", "section", "answer")
     key = ["note_id", "text_sha256"]
     grouped = answered.groupBy(*key).agg(F.collect_list(sentence).alias("sentences"))
     columns = notes.select(*key, "patient_id", "note_text")
     joined = columns.join(grouped, key, "left")
-    return joined.mapInArrow(_merger(labels, plan.pipeline_fingerprint), MERGED)
+    return joined.mapInArrow(_merger(extractor.labels, plan.pipeline_fingerprint), MERGED)
 
 
 def _answers(tables: Tables, plan: Plan, units: DataFrame) -> DataFrame:

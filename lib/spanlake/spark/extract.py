@@ -46,7 +46,7 @@ def extract(tables: Tables, config: ExtractConfig, step: Step = "all") -> dict[s
         tables.require(table)  # before anything is written at a place that was mistyped
     config = config.model_copy(update={"extractor": config.extractor.located()})
     model = model_fingerprint(config.extractor)
-    pipeline = pipeline_fingerprint(model, DERIVE_VERSION)
+    pipeline = pipeline_fingerprint(model, DERIVE_VERSION, config.extractor.context)
     fingerprints = {"model_fingerprint": model, "pipeline_fingerprint": pipeline}
     with Run(tables, "extract", config, **fingerprints) as run:
         extraction = _Extraction(tables, config, run, model, pipeline)
@@ -75,7 +75,8 @@ class _Extraction:
             abandon(self.tables, plan, derived_slices(self.tables, plan))
         elif left is not None:
             plan = take_over(self.tables, left, self.run, self.config)
-            write_work(self.tables, plan)  # skipped by Delta unless its first run died before it
+            # skipped by Delta unless its first run died before it
+            write_work(self.tables, plan, self.config.extractor.context)
             self._work_on(plan, step)
         elif step not in ("plan", "all"):
             raise PlanError(f"there is no unfinished plan to {step}: run --step plan first")
@@ -127,7 +128,7 @@ class _Extraction:
         self.waves.append({"wave": wave, "wall_seconds": seconds, **row.asDict()})
 
     def _derive(self, plan: Plan, number: int) -> None:
-        derive_slice(self.tables, plan, self.config.extractor.labels, number)
+        derive_slice(self.tables, plan, self.config.extractor, number)
 
     def close(self) -> None:
         """Write the run's totals; raise DataError when too many notes failed."""

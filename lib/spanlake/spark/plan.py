@@ -16,12 +16,12 @@ from pyspark.sql import functions as F
 from spanlake.core.config import ExtractConfig
 from spanlake.core.errors import DataError, PlanError
 from spanlake.core.sentences import SPLITTER_VERSION
-from spanlake.core.units import SEPARATOR
 from spanlake.spark.claims import Plan, claim
 from spanlake.spark.clear import clear_errors
 from spanlake.spark.runs import Run
 from spanlake.spark.sentences import has_text
 from spanlake.spark.tables import Tables
+from spanlake.spark.units import as_units
 
 KEY = ["note_id", "text_sha256"]
 TERMINAL = ("done", "empty", "quarantined")
@@ -47,7 +47,7 @@ def make_plan(tables: Tables, run: Run, config: ExtractConfig, model: str, pipel
     if plan.notes == 0:
         return plan
     claim(tables, plan)
-    write_work(tables, plan)
+    write_work(tables, plan, config.extractor.context)
     return plan
 
 
@@ -63,8 +63,9 @@ def _next_number(tables: Tables, pipeline: str) -> int:
 
 def _measured(tables: Tables, draft: Plan, config: ExtractConfig) -> Plan:
     """Count the draft's notes and units, and choose the number of slices from the unread ones."""
-    counts = _counts(tables, draft)
-    units = plan_units(tables, draft).select("unit_sha256").distinct()
+    context = config.extractor.context
+    counts = _counts(tables, draft, context)
+    units = plan_units(tables, draft, context).select("unit_sha256").distinct()
     unread = _unanswered(tables, draft, units).count() if counts["units"] else 0
     slices = config.slices or max(1, ceil(unread / config.units_per_wave))
     return replace(
@@ -77,10 +78,10 @@ def _measured(tables: Tables, draft: Plan, config: ExtractConfig) -> Plan:
     )
 
 
-def _counts(tables: Tables, draft: Plan) -> dict[str, int]:
+def _counts(tables: Tables, draft: Plan, context: int) -> dict[str, int]:
     """Count notes, units and different units; raises DataError for texts without sentences."""
     notes = planned_notes(tables, draft).select(*KEY, has_text().alias("has_text"))
-    units = plan_units(tables, draft).select(*KEY, "unit_sha256")
+    units = plan_units(tables, draft, context).select(*KEY, "unit_sha256")
     unsplit = F.col("has_text") & F.col("unit_sha256").isNull()
     row = notes.join(units, KEY, "left").agg(
         F.count_distinct("note_id").alias("notes"),
@@ -118,29 +119,22 @@ def _slice(slices: int) -> Column:
     return F.pmod(F.xxhash64(patient), F.lit(slices)).cast("int")
 
 
-def plan_units(tables: Tables, plan: Plan) -> DataFrame:
-    """Return the plan's sentences as units: note key, slice, sentence columns, unit_sha256."""
-    notes = planned_notes(tables, plan).select(*KEY, "slice")
+def plan_units(tables: Tables, plan: Plan, context: int) -> DataFrame:
+    """Return the plan's sentences as units: note key, slice, and the columns of `as_units`."""
+    text = ["note_text"] if context else []
+    notes = planned_notes(tables, plan).select(*KEY, "slice", *text)
     sentences = tables.read("sentences", plan.sentences_version)
     sentences = sentences.where(F.col("splitter_version") == SPLITTER_VERSION)
-    units = sentences.join(notes, KEY)
-    return units.withColumn("unit_sha256", unit_sha256(F.col("text")))
+    return as_units(sentences.join(notes, KEY), context)
 
 
-def unit_sha256(target: Column) -> Column:
-    """Hash a plain sentence as `Unit.unit_sha256` does: nothing left, right or section."""
-    empty = F.lit("")
-    joined = F.concat_ws(SEPARATOR, empty, target, empty, empty)
-    return F.sha2(joined.cast("binary"), 256)
-
-
-def write_work(tables: Tables, plan: Plan) -> None:
+def write_work(tables: Tables, plan: Plan, context: int) -> None:
     """Write the plan's unread units, each in the wave of its first slice, in one commit."""
-    units = plan_units(tables, plan).groupBy("unit_sha256")
-    first = units.agg(F.min("slice").alias("wave"), F.first("text").alias("target"))
+    units = plan_units(tables, plan, context).groupBy("unit_sha256")
+    seen = [F.first(name).alias(name) for name in ("left", "right")]
+    first = units.agg(F.min("slice").alias("wave"), F.first("text").alias("target"), *seen)
     unread = _unanswered(tables, plan, first)
-    empty = {name: F.lit("") for name in ("left", "right", "section")}
-    rows = unread.withColumns({"plan_id": F.lit(plan.plan_id), **empty})
+    rows = unread.withColumns({"plan_id": F.lit(plan.plan_id), "section": F.lit("")})
     rows = rows.repartitionByRange("wave", "unit_sha256")  # a wave then reads its own files only
     tables.append("work", rows, f"work:{plan.plan_id}")
 

@@ -3,27 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 POOL = 50  # batches that are sorted by length together: the rest of the order is chance
 
 
-class LengthBatches(Sampler[list[int]]):
-    """Batches of about `tokens` padded tokens each.
+class ByEpoch(Dataset[Any]):
+    """As many features in every epoch, but not the same: `epochs` are read in turn.
 
-    Only inside a pool are sequences sorted, and the batches are shuffled afterwards: batches that
+    Feature i of epoch e has the number ``e * len + i``.
+    """
+
+    def __init__(self, epochs: Sequence[Sequence[Any]]) -> None:
+        self.epochs = epochs
+
+    def __len__(self) -> int:
+        return len(self.epochs[0])
+
+    def __getitem__(self, number: int) -> Any:
+        epoch, i = divmod(number, len(self))
+        return self.epochs[epoch % len(self.epochs)][i]
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Batches of about `tokens` padded tokens each, of numbers as `ByEpoch` understands them.
+
+    `lengths` are those of one epoch after the other, and begin again when there are no more. Only
+    inside a pool are sequences sorted, and the batches are shuffled afterwards: batches that
     follow one another by length make a classifier swing between what is short and what is long.
     """
 
-    def __init__(self, lengths: Sequence[int], tokens: int, *, seed: int, epochs: int) -> None:
-        self.lengths = np.asarray(lengths)
+    def __init__(
+        self, lengths: Sequence[Sequence[int]], tokens: int, *, seed: int, epochs: int
+    ) -> None:
+        self.lengths = [np.asarray(epoch) for epoch in lengths]
         self.tokens = tokens
         self.seed = seed
         self.epoch = 0
         self.drop_last = False
-        self.batch_size = max(1, tokens // max(1, int(self.lengths.mean())))  # about
+        self.batch_size = max(1, tokens // max(1, int(self.lengths[0].mean())))  # about
         # As many in every epoch: the Trainer counts those of the first and stops there.
         self.count = max(len(self._cut_all(epoch)) for epoch in range(epochs))
 
@@ -42,23 +63,25 @@ class LengthBatches(Sampler[list[int]]):
             half = (len(batch) + 1) // 2
             batches += [batch[:half], batch[half:]]
         order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
-        return iter([batches[i] for i in order])
+        first = self.epoch * len(self.lengths[0])
+        return iter([[first + i for i in batches[place]] for place in order])
 
     def _cut_all(self, epoch: int) -> list[list[int]]:
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths))
+        lengths = self.lengths[epoch % len(self.lengths)]
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(lengths))
         pool = POOL * self.batch_size
         return [
             batch
             for start in range(0, len(order), pool)
-            for batch in self._cut(order[start : start + pool])
+            for batch in self._cut(order[start : start + pool], lengths)
         ]
 
-    def _cut(self, pool: np.ndarray) -> list[list[int]]:
+    def _cut(self, pool: np.ndarray, lengths: np.ndarray) -> list[list[int]]:
         batches: list[list[int]] = []
         longest = 0
-        for i in sorted(pool.tolist(), key=lambda i: -self.lengths[i]):
+        for i in sorted(pool.tolist(), key=lambda i: -lengths[i]):
             if not batches or (len(batches[-1]) + 1) * longest > self.tokens:
                 batches.append([])
-                longest = self.lengths[i]
+                longest = lengths[i]
             batches[-1].append(i)
         return batches

@@ -11,7 +11,7 @@ from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Annotation
-from spanlake.core.units import Extraction, Unit
+from spanlake.core.units import Extraction
 from spanlake.models.tagger.calibration import TINY, Calibration, heat
 from spanlake.models.tagger.extractor import Asked, OnePassTagger
 from spanlake.models.tagger.reader import tag_counts
@@ -38,10 +38,10 @@ class Observed:
 
 def observe(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Observed:
     """Have `tagger` read the sentences of notes that it was not trained on."""
-    examples, _ = examples_of(notes)
+    examples, _ = examples_of(notes, tagger.context)
     most = tagger.config.max_pair_words
     targets, _ = gold_targets(examples, tagger.labels, max_pair_words=most)
-    texts = tagger.read([example.text for example in examples])
+    texts = tagger.read([example.units[-1] for example in examples])
     scored = tagger.pair_scores(texts, [example.gold.entities for example in examples])
     related = [
         _related(target, tagger.asked(text, example.gold.entities))
@@ -96,8 +96,8 @@ def outcomes(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Outcomes:
     entities, whether they are related or not; `texts`: a sentence's answer has nothing wrong and
     misses nothing.
     """
-    examples, _ = examples_of(notes)
-    answers = tagger.extract([Unit(example.text) for example in examples])
+    examples, _ = examples_of(notes, tagger.context)
+    answers = tagger.extract([example.units[-1] for example in examples])
     rows: dict[str, list[tuple[float, bool]]] = {name: [] for name in KINDS}
     for example, answer in zip(examples, answers, strict=True):
         gold = {entity.key for entity in example.gold.entities}

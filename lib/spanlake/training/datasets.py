@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from spanlake.core.corpora import GoldNote, read_brat
 from spanlake.core.labels import LabelSet, Layer
 from spanlake.core.sentences import split
 from spanlake.core.spans import Annotation, Relation, Span
-from spanlake.core.units import Sentence
+from spanlake.core.units import Sentence, Unit, units_of
 from spanlake.models.batching import pad
 from spanlake.models.pairs import candidates, pair_ids
 from spanlake.models.pieces import Pieces
@@ -31,11 +31,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A sentence of the note `note_id` with its gold; offsets refer to `text`."""
+    """A sentence of the note `note_id` with its gold; offsets refer to its text.
 
-    text: str
+    `units` are the same sentence with more and more around it, the first alone.
+    """
+
+    units: tuple[Unit, ...]
     gold: Annotation
     note_id: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.units[0].target
 
 
 def read_gold(folders: Iterable[Path], labels: LabelSet) -> list[GoldNote]:
@@ -49,15 +56,20 @@ def read_gold(folders: Iterable[Path], labels: LabelSet) -> list[GoldNote]:
     return notes
 
 
-def examples_of(notes: Iterable[GoldNote]) -> tuple[list[Example], Counter[str]]:
-    """Cut gold notes into sentences; counts what a sentence boundary cuts, which is left out."""
+def examples_of(notes: Iterable[GoldNote], context: int = 0) -> tuple[list[Example], Counter[str]]:
+    """Cut gold notes into sentences, with none to `context` neighbours on each side.
+
+    Counts what a sentence boundary cuts, which is left out.
+    """
     examples: list[Example] = []
     counts: Counter[str] = Counter()
     for gold in notes:
         text, annotation = gold.note.note_text, gold.annotation
+        sentences = split(text)
+        units = zip(*(units_of(text, sentences, n) for n in range(context + 1)), strict=True)
         mine = [
-            replace(_within(text, sentence, annotation), note_id=gold.note.note_id)
-            for sentence in split(text)
+            Example(own, _within(sentence, annotation), gold.note.note_id)
+            for own, sentence in zip(units, sentences, strict=True)
         ]
         examples += mine
         counts["notes"] += 1
@@ -73,7 +85,7 @@ def examples_of(notes: Iterable[GoldNote]) -> tuple[list[Example], Counter[str]]
     return examples, counts
 
 
-def _within(text: str, sentence: Sentence, annotation: Annotation) -> Example:
+def _within(sentence: Sentence, annotation: Annotation) -> Annotation:
     span = sentence.span
     inside = [i for i, entity in enumerate(annotation.entities) if span.contains(entity.span)]
     position = {i: place for place, i in enumerate(inside)}
@@ -83,7 +95,7 @@ def _within(text: str, sentence: Sentence, annotation: Annotation) -> Example:
         if r.head in position and r.tail in position
     )
     entities = tuple(annotation.entities[i].shift(-span.start) for i in inside)
-    return Example(text[span.start : span.end], Annotation(entities, relations))
+    return Annotation(entities, relations)
 
 
 def tag_features(

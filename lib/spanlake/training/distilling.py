@@ -19,7 +19,7 @@ from spanlake.core.config import ExtractorConfig
 from spanlake.core.labels import load_labels
 from spanlake.core.sentences import split
 from spanlake.core.train_config import DistilConfig
-from spanlake.core.units import Note, units_of
+from spanlake.core.units import Note, Unit, units_of
 from spanlake.models.tagger.extractor import OnePassTagger, ReadText
 from spanlake.models.tagger.folder import KIND, fingerprint, locate
 from spanlake.training.joint import Target
@@ -91,7 +91,8 @@ def _part(texts: Sequence[str], teacher: OnePassTagger, path: Path) -> Iterator[
         read = ReadText(text, own, (), mine.astype(np.float32), mine.any(axis=1))
         asked = teacher.asked(read, teacher.entities(read)[0])
         count = len(asked.places)
-        yield Target(text, own, mine, asked.words, asked.told, related[:count].astype(np.float32))
+        linked = related[:count].astype(np.float32)
+        yield Target((Unit(text),), own, mine, asked.words, asked.told, linked)
         related = related[count:]
 
 
@@ -102,7 +103,7 @@ def _ask(texts: Sequence[str], teacher: OnePassTagger, path: Path) -> None:
     """
     read = [
         replace(text, probabilities=text.probabilities.astype(np.float16).astype(np.float32))
-        for text in teacher.read(texts)
+        for text in teacher.read([Unit(text) for text in texts])
     ]
     scored = teacher.pair_scores(read, [teacher.entities(text)[0] for text in read])
     tags = np.concatenate([text.probabilities for text in read])

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
 from spanlake.core.counts import Scores
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.train_config import TaggerTrainConfig
-from spanlake.models.loading import MANIFEST, find_folder
+from spanlake.models.loading import MANIFEST, find_folder, read_manifest
 from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
+from spanlake.models.tagger.folder import KIND
 from spanlake.training.calibrating import Outcomes, fit_calibration, observe, outcomes
 from spanlake.training.tagger import tagger_config, train_tagger
 
@@ -37,14 +39,14 @@ def read_folds(path: Path) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A fold's notes, and the recipe of the model that has not seen them."""
+    """A fold's notes, and how they are read by models that have not seen them."""
 
     held_out: list[GoldNote]
-    config: TaggerTrainConfig
+    reading: ExtractorConfig
 
     def reader(self, calibration: Calibration | None = None) -> OnePassTagger:
-        """Load the model, with other temperatures than its own where some are given."""
-        tagger = OnePassTagger(tagger_config(self.config))
+        """Load the models, with other temperatures than their own where some are given."""
+        tagger = OnePassTagger(self.reading)
         tagger.calibration = calibration or tagger.calibration
         return tagger
 
@@ -70,8 +72,34 @@ def train_folds(
         # Uncalibrated: temperatures are fitted on what these models say.
         mine = config.model_copy(update={"to": to, "calibration": None})
         train_tagger([one for one in notes if folds[one.note.note_id] != fold], [], mine)
-        made.append(Fold([one for one in notes if folds[one.note.note_id] == fold], mine))
+        held_out = [one for one in notes if folds[one.note.note_id] == fold]
+        made.append(Fold(held_out, tagger_config(mine)))
     return made
+
+
+def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:
+    """Return the folds read by ensembles: each model with those of its fold in `others`.
+
+    Raises ConfigError where one of those was trained on other notes than its fold's model.
+    """
+    if not others:
+        return list(folds)
+    return [replace(fold, reading=_joined(fold.reading, others)) for fold in folds]
+
+
+def _joined(reading: ExtractorConfig, others: Sequence[Path]) -> ExtractorConfig:
+    mine = Path(str(reading.model))
+    members = [mine, *(other / mine.name for other in others)]
+    learnt = [read_manifest(m, KIND)["training"]["recipe"]["notes_sha256"] for m in members]
+    for member, notes in zip(members, learnt, strict=True):
+        if notes != learnt[0]:
+            raise ConfigError(f"{member} was trained on other notes than {mine}")
+    return reading.model_copy(update={"model": None, "models": tuple(map(str, members))})
+
+
+def read_with(fold: Fold, context: int) -> Fold:
+    """Return the fold read with so many neighbours on each side."""
+    return replace(fold, reading=fold.reading.model_copy(update={"context": context}))
 
 
 def out_of_fold(folds: Sequence[Fold]) -> dict[str, Scores]:

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from spanlake.core.bio import encode, tag_names, words
 from spanlake.core.labels import LAYERS, LabelSet
 from spanlake.core.spans import Span
+from spanlake.core.units import Unit
 from spanlake.models.batching import pad
 from spanlake.models.pairs import candidates
 from spanlake.models.pieces import Pieces
+from spanlake.models.surroundings import placed_sequences
 from spanlake.models.tagger.module import OnePass
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
 from spanlake.models.windows import Cut, cut, owners
@@ -29,12 +31,13 @@ KNOWN = 0.5  # of the time a sequence's annotators are told: a reader is never t
 class Target:
     """A text with what a model should say of it; all rows are probabilities.
 
+    `units` are the text with more and more around it, of which one is read each time.
     `tags` is ``[words, tags of all layers]``, a distribution a layer; `pairs` the words of heads
     and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``. `batch`
     numbers who annotated it, from 1; 0 is unknown.
     """
 
-    text: str
+    units: tuple[Unit, ...]
     words: list[Span]
     tags: np.ndarray
     pairs: list[tuple[WordSpan, WordSpan]]
@@ -57,7 +60,7 @@ def _gold_target(example: Example, labels: LabelSet, most: int, counts: Counter[
     asked = candidates(spans, entities, labels, most) if labels.relations else []
     covered = word_spans(spans, entities)
     return Target(
-        text,
+        example.units,
         spans,
         _tags(example, spans, labels, counts),
         [(covered[head], covered[tail]) for head, tail in asked],
@@ -102,28 +105,37 @@ def _related(
 
 
 def joint_features(
-    targets: Iterable[Target], pieces: Pieces, *, limit: int, stride: int
+    targets: Iterable[Target], pieces: Pieces, *, limit: int, stride: int, seed: Sequence[int] = ()
 ) -> list[Feature]:
     """Return a feature for every window of every target that owns a word.
+
+    Of a target's units one is drawn by `seed`.
 
     `tags` is ``[pieces, tags]``, a row at each word's first piece in the window that owns the
     word, zeros elsewhere; `places` ``[pairs, 4]``: the pieces where head and tail begin, and where
     their last words do.
     """
     features: list[Feature] = []
+    chance = np.random.default_rng(seed)
     for target in targets:
-        one = cut(target.text, target.words, pieces, limit=limit, stride=stride)
+        unit = target.units[chance.integers(len(target.units))]
+        one = cut(unit.target, target.words, pieces, limit=limit, stride=stride)
         owner = owners(one.windows)
-        made = [_feature(one, i, owner == i, target, pieces) for i in range(len(one.windows))]
+        made = [
+            _feature(one, i, owner == i, target, placed)
+            for i, placed in enumerate(placed_sequences(one, unit, pieces, limit))
+        ]
         features += [feature for feature in made if feature["tags"].any()]
     return features
 
 
-def _feature(one: Cut, number: int, own: np.ndarray, target: Target, p: Pieces) -> Feature:
+def _feature(
+    one: Cut, number: int, own: np.ndarray, target: Target, placed: tuple[list[int], slice]
+) -> Feature:
     first, last = one.windows[number]
+    ids, where = placed
     sizes = np.array([len(ids) for ids in one.pieces[first:last]])
-    starts = np.cumsum(sizes) - sizes + len(p.before)
-    ids = p.wrap([piece for ids in one.pieces[first:last] for piece in ids])
+    starts = np.cumsum(sizes) - sizes + where.start
     tags = np.zeros((len(ids), target.tags.shape[1]), dtype=target.tags.dtype)
     learnt = own[first:last] & (sizes > 0)
     tags[starts[learnt]] = target.tags[first:last][learnt]

@@ -17,6 +17,7 @@ from spanlake.core.units import Note
 from spanlake.models.loading import find_folder
 from spanlake.models.network import load_checkpoint, most_pieces
 from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
+from spanlake.training.batches import ByEpoch
 from spanlake.training.masking import MaskedTrainer, WordMasker, masking_features
 from spanlake.training.recipe import (
     METRICS,
@@ -82,7 +83,7 @@ def _fit(notes: list[Note], config: MaskedTrainConfig) -> dict[str, Any]:
             save_total_limit=1,
         ),
         data_collator=masker,
-        train_dataset=masking_features(notes, pieces, limit=limit),
+        train_dataset=ByEpoch([masking_features(notes, pieces, limit=limit)]),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(top / WORK))
     model.save_pretrained(top)

@@ -24,6 +24,7 @@ from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
 from spanlake.models.tagger.reader import tag_counts
 from spanlake.training.averaging import AVERAGE, WeightAverage
+from spanlake.training.batches import ByEpoch
 from spanlake.training.datasets import Feature, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.joint import (
@@ -77,13 +78,13 @@ def train_tagger(
 
 def tagger_config(config: Recipe) -> ExtractorConfig:
     """Return how the model that `config` trains is read with."""
-    return extractor_config(KIND, config, ("max_tokens", "stride", "max_pair_words"))
+    return extractor_config(KIND, config, ("context", "max_tokens", "stride", "max_pair_words"))
 
 
 def _fit(
     notes: Sequence[GoldNote], labels: LabelSet, config: TaggerTrainConfig, recipe: dict[str, Any]
 ) -> None:
-    examples, data = examples_of(notes)
+    examples, data = examples_of(notes, config.context)
     targets, counts = gold_targets(examples, labels, max_pair_words=config.max_pair_words)
     batches = read_batches(config.batches)
     known = [
@@ -104,10 +105,12 @@ def fit(
     transformers.set_seed(config.seed)  # fresh heads are drawn here
     module, pieces = start_of(find_folder(config.model), labels, config)
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
-    features = joint_features(targets, pieces, limit=limit, stride=config.stride)
-    metrics = _train(module, features, pieces.pad, config, top / WORK)
+    varied = any(len(target.units) > 1 for target in targets)
+    cut = partial(joint_features, targets, pieces, limit=limit, stride=config.stride)
+    epochs = [cut(seed=(config.seed, i)) for i in range(config.epochs if varied else 1)]
+    metrics = _train(module, epochs, pieces.pad, config, top / WORK)
     options = {"epochs": config.link_epochs, "seed": config.seed}
-    metrics["link_loss_by_epoch"] = relink(module, features, pieces.pad, **options)
+    metrics["link_loss_by_epoch"] = relink(module, epochs[0], pieces.pad, **options)
     details = {
         "longest": limit + pieces.specials,
         "calibration": read_calibration(config.calibration),
@@ -153,12 +156,12 @@ def _backbone(base: Path, config: Config) -> Any:
 
 
 def _train(
-    module: OnePass, features: list[Feature], filler: int, config: Config, work: Path
+    module: OnePass, epochs: list[list[Feature]], filler: int, config: Config, work: Path
 ) -> dict[str, Any]:
-    if not features:
+    if not epochs[0]:
         raise DataError("the notes hold nothing to train on")
     began = time.monotonic()
-    learner = JointLearner(module, max(feature["batch"] for feature in features))
+    learner = JointLearner(module, max(feature["batch"] for feature in epochs[0]))
     average = WeightAverage(module, config.weight_average)
     trainer = BatchTrainer(
         model=learner,
@@ -170,7 +173,7 @@ def _train(
             save_total_limit=2,  # the older one stays until the newer one has its average
         ),
         data_collator=partial(collate_joint, filler=filler),
-        train_dataset=features,
+        train_dataset=ByEpoch(epochs),
         callbacks=[average],
         optimizers=(torch.optim.AdamW(parameter_groups(learner, config), fused=True), None),
     )

@@ -65,12 +65,12 @@ def batch_arguments(
 
 
 class BatchTrainer(transformers.Trainer):
-    """The Trainer over batches of like length."""
+    """The Trainer over batches of like length, of a `ByEpoch`."""
 
     def get_train_dataloader(self) -> Any:
         features: Any = self.train_dataset
         sampler = LengthBatches(
-            [len(feature["input_ids"]) for feature in features],
+            [[len(feature["input_ids"]) for feature in epoch] for epoch in features.epochs],
             self.args.per_device_train_batch_size,
             seed=self.args.seed,
             epochs=int(self.args.num_train_epochs),

@@ -71,10 +71,14 @@ Scored = tuple[list[tuple[int, int]], np.ndarray]  # pairs, and their ``[pairs, 
 
 
 class OnePassTagger:
-    """Reads units' targets; one instance a process. Raises ModelError for what cannot be loaded."""
+    """Reads units' targets, and sees what their units bring around them; one instance a process.
+
+    Raises ModelError for what cannot be loaded.
+    """
 
     def __init__(self, config: ExtractorConfig) -> None:
         self.config = config
+        self.context = config.context
         self.labels = load_labels(config.labels)
         self.stats = Stats()
         folders = locate(config, self.labels)
@@ -97,17 +101,17 @@ class OnePassTagger:
             check_offsets(mine, unit.target)
         found: list[list[Relation]] = []
         for i in range(0, len(units), UNITS_AT_ONCE):
-            texts = self.read([unit.target for unit in units[i : i + UNITS_AT_ONCE]])
+            texts = self.read(units[i : i + UNITS_AT_ONCE])
             found += self._link(texts, entities[i : i + UNITS_AT_ONCE])
         return found
 
-    def read(self, texts: Sequence[str]) -> list[ReadText]:
-        """Return what the models make of every text, before anything is decided."""
-        text_words = [words(text) for text in texts]
-        by_model = [reader.read(texts, text_words) for reader in self.readers]
+    def read(self, units: Sequence[Unit]) -> list[ReadText]:
+        """Return what the models make of every unit's target, before anything is decided."""
+        unit_words = [words(unit.target) for unit in units]
+        by_model = [reader.read(units, unit_words) for reader in self.readers]
         read = [
-            ReadText.of(text, own, reads)
-            for text, own, reads in zip(texts, text_words, zip(*by_model, strict=True), strict=True)
+            ReadText.of(unit.target, own, reads)
+            for unit, own, reads in zip(units, unit_words, zip(*by_model, strict=True), strict=True)
         ]
         return [self._calibrated(text) for text in read]
 
@@ -145,8 +149,8 @@ class OnePassTagger:
         rows = np.split(scores, np.cumsum(counts)[:-1])
         return [(one.places, mine) for one, mine in zip(asked, rows, strict=True)]
 
-    def _extract(self, texts: Sequence[str]) -> list[Extraction]:
-        read = self.read(texts)
+    def _extract(self, units: Sequence[Unit]) -> list[Extraction]:
+        read = self.read(units)
         began = time.perf_counter()
         found = [self.entities(text) for text in read]
         scored = self.pair_scores(read, [entities for entities, _ in found])

@@ -17,8 +17,10 @@ from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ModelError
 from spanlake.core.labels import LAYERS, LabelSet
 from spanlake.core.spans import Span
+from spanlake.core.units import Unit
 from spanlake.models.batching import Tokens, pad, run_batched
 from spanlake.models.stats import Stats
+from spanlake.models.surroundings import placed_sequences
 from spanlake.models.tagger.engines import ENCODER, Engine, OpenVino, Torch
 from spanlake.models.tagger.folder import WEIGHTS, Folder
 from spanlake.models.tagger.pair_features import WordSpan
@@ -62,17 +64,22 @@ class Reader:
         self.device = self.engine.device
         self._layers = tag_counts(labels)
 
-    def read(self, texts: Sequence[str], text_words: Sequence[list[Span]]) -> list[Read]:
-        """Read texts of which `text_words` are the words; no text changes another's answer."""
+    def read(self, units: Sequence[Unit], unit_words: Sequence[list[Span]]) -> list[Read]:
+        """Read targets of which `unit_words` are the words; no unit changes another's answer."""
         began = time.perf_counter()
         cuts = [
-            cut(text, own, self.pieces, limit=self.limit, stride=self.stride)
-            for text, own in zip(texts, text_words, strict=True)
+            cut(unit.target, own, self.pieces, limit=self.limit, stride=self.stride)
+            for unit, own in zip(units, unit_words, strict=True)
         ]
-        sequences = [self.pieces.wrap(ids) for one in cuts for ids in one.sequences()]
+        asked = [
+            placed
+            for unit, one in zip(units, cuts, strict=True)
+            for placed in placed_sequences(one, unit, self.pieces, self.limit)
+        ]
         self.stats.tokenize_seconds += time.perf_counter() - began
-        rows = iter(self._encode(sequences))
-        return [self._merge(one, [next(rows) for _ in one.windows]) for one in cuts]
+        rows = self._encode([ids for ids, _ in asked])
+        own_rows = iter([row[where] for row, (_, where) in zip(rows, asked, strict=True)])
+        return [self._merge(one, [next(own_rows) for _ in one.windows]) for one in cuts]
 
     def link(self, reads: Sequence[Read], pairs: Sequence[Pairs], told: np.ndarray) -> np.ndarray:
         """Return ``[pairs, relations]`` probabilities of the pairs of all texts, in order.
@@ -93,7 +100,7 @@ class Reader:
         return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
     def _encode(self, sequences: Sequence[Tokens]) -> list[np.ndarray]:
-        """Return ``[pieces, tags and hidden state]`` of each sequence, special tokens left out."""
+        """Return ``[pieces, tags and hidden state]`` of each sequence."""
         began = time.perf_counter()
         answers = run_batched(
             sequences,
@@ -108,8 +115,7 @@ class Reader:
     def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
         rows = np.concatenate(self.engine.encode(*pad(batch, self.pieces.pad)), axis=-1)
         _check_finite(rows)
-        first, last = len(self.pieces.before), len(self.pieces.after)
-        return [rows[i, first : len(tokens) - last] for i, tokens in enumerate(batch)]
+        return [rows[i, : len(tokens)] for i, tokens in enumerate(batch)]
 
     def _merge(self, one: Cut, rows: Sequence[np.ndarray]) -> Read:
         seen = np.array([bool(ids) for ids in one.pieces], dtype=bool)
