@@ -55,6 +55,19 @@ def test_a_reading_is_as_probable_as_its_path() -> None:
     assert decoder.read("", [], np.zeros((0, 5)), np.array([], dtype=bool)) == ([], 1.0)
 
 
+def test_an_entity_below_the_threshold_is_left_out_and_the_rest_read_without_it() -> None:
+    classes = ["O", "B-problem", "I-problem", "B-test"]
+    decoder = tag_decoder(classes, {}, KIWI, "main")
+    text = "chest pain . CT"
+    shares = np.array([[0.4, 0.6, 0, 0], [0.3, 0, 0.7, 0], [1, 0, 0, 0], [0.1, 0, 0, 0.9]])
+    everything, _ = decoder.read(text, words(text), shares, np.full(4, True))
+    surer, sure = decoder.read(text, words(text), shares, np.full(4, True), 0.8)
+    assert [e.text for e in everything] == ["chest pain", "CT"]
+    assert [e.text for e in surer] == ["CT"]
+    legal_total = 0.6 + 0.4 * 0.3  # "pain" cannot go on where nothing began
+    assert sure == pytest.approx(0.4 * 0.3 * 0.9 / legal_total)
+
+
 def test_an_inside_tag_never_opens_an_entity() -> None:
     rows = [{"O": 0.6, "B-problem": 0.4}, {"I-problem": 0.9, "O": 0.1}]
     assert _decode("chest pain", BIO, rows) == [(0, 10, "problem", round(0.36 / 0.46, 6))]

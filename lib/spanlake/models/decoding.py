@@ -35,12 +35,17 @@ class TagDecoder:
     steps: np.ndarray
 
     def read(
-        self, text: str, words: Sequence[Span], probabilities: np.ndarray, seen: np.ndarray
+        self,
+        text: str,
+        words: Sequence[Span],
+        probabilities: np.ndarray,
+        seen: np.ndarray,
+        threshold: float = 0.0,
     ) -> tuple[list[Entity], float]:
-        """Return the entities of the best legal path, and the probability of the whole path.
+        """Return the entities of the best legal path, and how probable it is that they are all.
 
         An entity's score is the probability of exactly its words and its label among all legal
-        paths. `probabilities` has a row of classes a word; rows where `seen` is false (words of
+        paths; those below `threshold` are left out. `probabilities` has a row of classes a word; rows where `seen` is false (words of
         which the tokenizer leaves nothing) say nothing: such a word is inside an entity that goes
         on after it, and outside everywhere else.
         """
@@ -49,13 +54,19 @@ class TagDecoder:
         shares = probabilities[seen] @ self.classes
         path = best_path(np.log(shares + TINY), self.steps)
         chain = LegalTags(shares, np.isfinite(self.steps).astype(np.float64))
-        scores = [chain.span(*span) for span in _runs([self.tags[t] for t in path], self.tags)]
-        found = decode(words, _fill([self.tags[t] for t in path], seen))
+        scored = [(chain.span(*run), run) for run in _runs(self._names(path), self.tags)]
+        for first, last, *_ in (run for score, run in scored if score < threshold):
+            path[first:last] = 0
+        scores = [score for score, _ in scored if score >= threshold]
+        found = decode(words, _fill(self._names(path), seen))
         entities = [
             _scored(text, span, label, score)
             for (span, label), score in zip(found, scores, strict=True)
         ]
         return entities, min(1.0, chain.sequence(path.tolist()))
+
+    def _names(self, path: np.ndarray) -> list[str]:
+        return [self.tags[tag] for tag in path]
 
 
 def _runs(names: Sequence[str], tags: Sequence[str]) -> list[tuple[int, int, int, int]]:

@@ -120,14 +120,16 @@ class OnePassTagger:
         return replace(text, probabilities=self.calibration.of_tags(text.probabilities, layers))
 
     def entities(self, text: ReadText) -> tuple[list[Entity], float]:
-        """Return the entities of the most probable legal tags of both layers, and how probable.
+        """Return the surer entities of the most probable legal tags of both layers.
 
         The number is the probability that these are all of the text's entities, and all right.
         """
         edges = np.cumsum(tag_counts(self.labels))[:-1]
         layers = np.split(text.probabilities, edges, axis=1)
         found = [
-            decoder.read(text.text, text.words, probabilities, text.seen)
+            decoder.read(
+                text.text, text.words, probabilities, text.seen, self.config.entity_threshold
+            )
             for decoder, probabilities in zip(self._decoders, layers, strict=True)
         ]
         entities = chain.from_iterable(entities for entities, _ in found)

@@ -51,6 +51,7 @@ ANSWER_OPTIONS = (
     "max_tokens",
     "stride",
     "max_pair_words",
+    "entity_threshold",
     "pair_threshold",
     "relation_threshold",
     "precision",
