@@ -7,15 +7,15 @@ import pytest
 
 from gold_notes import gold_note
 from spanlake.cli import main
-from spanlake.core.corpora import ReadReport, read_brat, write_jsonl
-from spanlake.core.counts import Counts
+from spanlake.core.corpora import ReadReport, read_brat, write_brat, write_jsonl
+from spanlake.core.counts import Counts, ManyCounts
 from spanlake.core.errors import DataError
 from spanlake.core.labels import load_labels
 from spanlake.core.scoring import score_note
 from spanlake.core.spans import Annotation
 from spanlake.models.scoring import ScoredNote
 from spanlake.report.evaluation import Evaluation
-from spanlake.report.groups import all_groups, read_groups
+from spanlake.report.groups import all_groups, read_groups, read_strings
 
 KIWI = load_labels("kiwi")
 TEXT = "HISTORY:\nMild cough and fever.\nPLAN:\nAspirin 81 mg.\nJANE ROE:\nNo rash."
@@ -107,3 +107,89 @@ def test_json_lines_are_gold_too_and_tell_the_type_of_a_note(few_samples, tmp_pa
     scores = json.loads(out.read_text(encoding="utf-8"))
     assert scores["groups"]["note_type"]["report"]["entities"] == scores["entities"]["strict"]
     assert scores["entities"]["strict"]["f1"] == 1.0
+
+
+TRAINED = gold_note(
+    "t",
+    "COUGH, 81\n mg of ASPIRIN, mild.",
+    ("COUGH", "treatment"),
+    ("81\n mg", "drug"),
+    ("ASPIRIN", "drug"),
+    ("mild", "problem"),
+)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    folder = tmp_path / "trained"
+    write_brat(folder, [TRAINED])
+    return folder
+
+
+def test_strings_are_seen_whatever_their_case_space_and_label_but_by_layer(trained, tmp_path):
+    write_jsonl(tmp_path / "more.jsonl", [gold_note("u", "Rash.", ("Rash", "problem"))])
+    seen, _ = read_strings([trained, tmp_path / "more.jsonl"], KIWI)
+    found = all_groups(evaluation(scored(GOLD, FOUND)), seen=seen)["string"]
+    assert found == {
+        "seen": {
+            "entities": Counts(1, 2, 2),
+            "modifiers": Counts(),
+            "entities_relaxed_many": ManyCounts(1, 1, 3, 3),
+            "modifiers_relaxed_many": ManyCounts(),
+        },
+        "unseen": {
+            "entities": Counts(0, 0, 1),
+            "modifiers": Counts(1, 0, 0),
+            "entities_relaxed_many": ManyCounts(0, 0, 0, 1),
+            "modifiers_relaxed_many": ManyCounts(1, 1, 1, 1),
+        },
+    }
+
+
+def test_each_side_of_an_overlap_counts_with_its_own_string():
+    wider = gold_note("a", TEXT, ("Mild cough and fever", "problem")).annotation
+    one = evaluation(scored(GOLD, wider))
+    found = all_groups(one, seen={"main": {"cough"}, "modifier": set()})["string"]
+    assert found["seen"]["entities_relaxed_many"] == ManyCounts(0, 1, 0, 1)
+    assert found["unseen"]["entities_relaxed_many"] == ManyCounts(1, 1, 1, 3)
+
+
+def test_strings_add_up_to_the_whole(trained):
+    wider = gold_note("a", TEXT, ("Mild cough and fever", "problem")).annotation
+    one = evaluation(*(scored(GOLD, other) for other in (FOUND, wider, Annotation())))
+    strings = all_groups(one, seen=read_strings([trained], KIWI)[0])["string"].values()
+    for name, layer in (("entities", one.scores.entities), ("modifiers", one.scores.modifiers)):
+        assert sum((group[name] for group in strings), Counts()) == layer.micro.strict
+        many = sum((group[f"{name}_relaxed_many"] for group in strings), ManyCounts())
+        assert many == layer.micro.relaxed_many
+
+
+def test_the_command_tells_strings_that_the_training_has_seen(trained, tmp_path, capsys):
+    gold, out, html = tmp_path / "gold", tmp_path / "scores.json", tmp_path / "scores.html"
+    write_brat(gold, [GOLD])
+    call = ["evaluate", "--gold", str(gold), "--predicted", str(gold), "--json", str(out)]
+    assert main([*call, "--html", str(html), "--seen", str(trained), str(gold)]) == 0
+    assert json.loads(out.read_text())["groups"]["string"]["unseen"]["entities"]["tp"] == 0
+    capsys.readouterr()
+    assert main([*call, "--html", str(html), "--seen", str(trained)]) == 0
+    printed = capsys.readouterr().out
+    strings = json.loads(out.read_text())["groups"]["string"]
+    assert [strings[group]["entities"]["tp"] for group in ("seen", "unseen")] == [2, 2]
+    assert strings["unseen"]["modifiers_relaxed_many"]["recall"] == 1.0
+    _, table = printed.split("entities by string")
+    assert table.split()[:12] == "P R F1 relaxed R support seen 1.000 1.000 1.000 1.000 2".split()
+    written = printed + out.read_text() + html.read_text()
+    assert not [e.text for e in GOLD.annotation.entities if e.text.casefold() in written.casefold()]
+
+
+def test_a_training_folder_that_is_not_there_is_named(few_samples, tmp_path, capsys):
+    call = ["evaluate", "--gold", str(few_samples), "--predicted", str(few_samples)]
+    assert main([*call, "--seen", str(tmp_path / "none")]) == 1
+    assert "none: no such folder" in capsys.readouterr().err
+
+
+def test_what_the_reader_leaves_out_of_a_training_folder_is_named(few_samples, trained, capsys):
+    (trained / "t.ann").write_text("T1\tnonsense 0 5\tCOUGH\n", encoding="utf-8")
+    call = ["evaluate", "--gold", str(few_samples), "--predicted", str(few_samples)]
+    assert main([*call, "--seen", str(trained)]) == 0
+    assert capsys.readouterr().err == "t.ann:1: unknown_label\n"

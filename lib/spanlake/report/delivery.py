@@ -8,12 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from spanlake.core.corpora import ReadReport
 from spanlake.models.baselines import relation_baselines
 from spanlake.report.error_table import error_rows, write_rows
 from spanlake.report.evaluation import Evaluation
-from spanlake.report.groups import GroupCounts, all_groups, read_groups
+from spanlake.report.groups import GroupCounts, all_groups, read_groups, read_strings
 from spanlake.report.paper import paper_lines, paper_scores
-from spanlake.report.scores import six, table, to_json
+from spanlake.report.scores import six, string_table, table, to_json
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +24,10 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--groups", type=Path, help="file with columns note_id and group: scores by group in --json"
     )
+    parser.add_argument(
+        "--seen", type=Path, nargs="+", default=[], metavar="TRAIN_FOLDER",
+        help="gold notes of the training: scores of strings that it has seen, and of others",
+    )  # fmt: skip
     parser.add_argument("--errors", type=Path, help="write one JSON line a wrong entity, no text")
     parser.add_argument("--html", type=Path, help="write the scores as a page to this file")
     parser.add_argument(
@@ -33,7 +38,8 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     """Print the scores with their intervals, name on stderr what was left out, write the files.
 
-    `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes.
+    `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes
+    or a folder of `wanted.seen` cannot be read.
     """
     from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes  # numpy
     from spanlake.report.page import page
@@ -46,9 +52,10 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     sys.stdout.write("per cent, 95 % interval over notes\n" + lines(found) + "\n")
     for own in papers.values():
         sys.stdout.write("\n" + paper_lines(evaluation, own))
-    for problem in evaluation.report.problems:
-        sys.stderr.write(f"{problem}\n")
-    groups = all_groups(evaluation, read_groups(wanted.groups) if wanted.groups else None)
+    _warn(evaluation.report)
+    groups = _groups(evaluation, wanted)
+    if "string" in groups:
+        sys.stdout.write("\n" + string_table(groups["string"]))
     if wanted.json:
         content = {**to_json(scores, baselines), "groups": _groups_json(groups), **papers}
         _write(wanted.json, json.dumps(content, indent=2) + "\n")
@@ -58,6 +65,21 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
         write_notes(by_note, wanted.notes)
     if wanted.errors:
         write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
+
+
+def _groups(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, GroupCounts]:
+    """Return the groups that are wanted; names on stderr what is left out of `wanted.seen`."""
+    given = read_groups(wanted.groups) if wanted.groups else None
+    if not wanted.seen:
+        return all_groups(evaluation, given)
+    seen, left_out = read_strings(wanted.seen, evaluation.labels)
+    _warn(left_out)
+    return all_groups(evaluation, given, seen)
+
+
+def _warn(report: ReadReport) -> None:
+    for problem in report.problems:
+        sys.stderr.write(f"{problem}\n")
 
 
 def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:

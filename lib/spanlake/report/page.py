@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from spanlake.core.counts import Counts, LayerScores, Scores
+from spanlake.core.counts import Counts, LayerScores, ManyCounts, Scores
 from spanlake.report.bootstrap import Interval
 from spanlake.report.groups import GroupCounts
 from spanlake.report.scores import DASH
@@ -23,8 +23,8 @@ PAGE = """<!DOCTYPE html>
 <head><meta charset="utf-8"><title>Spanlake: scores</title><style>{style}</style></head>
 <body>
 <h1>Spanlake: scores</h1>
-<p>Per cent, {notes} notes. Intervals are 95 %, over notes. Tables below the first are strict: label
-and both offsets; bars are F1.</p>
+<p>Per cent, {notes} notes. Intervals are 95 %, over notes. Tables below the first are strict (label
+and both offsets) unless they say relaxed; bars are F1.</p>
 {tables}
 </body>
 </html>
@@ -71,7 +71,7 @@ def _relations(scores: Scores, baselines: Mapping[str, Counts]) -> dict[str, Cou
     }
 
 
-def _counts_table(title: str, counts: Mapping[str, Counts]) -> str:
+def _counts_table(title: str, counts: Mapping[str, Counts | ManyCounts]) -> str:
     """Return a table of what occurs in gold or is predicted; the rest would be dashes only."""
     rows = []
     for name, one in counts.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -69,17 +69,20 @@ def lines(judged: Mapping[str, Judged]) -> str:
 
 def figure(judged: Mapping[str, Judged]) -> str:
     """Return an SVG of reliability plots: what was said (x) against what came true (y)."""
-    plots = []
-    for i, (name, one) in enumerate(judged.items()):
-        found = reliability(*one)
-        if found:
-            plots.append(
-                f'<g transform="translate({GAP + i * (SIDE + GAP)},{GAP})">{_plot(name, found)}</g>'
-            )
-    width, height = GAP + len(judged) * (SIDE + GAP), SIDE + 2 * GAP
+    found = {name: reliability(*one) for name, one in judged.items()}
+    return side_by_side([_plot(name, one) if one else "" for name, one in found.items()])
+
+
+def side_by_side(plots: Sequence[str]) -> str:
+    """Return an SVG of plots in a row, each of them a square of `SIDE` with `GAP` around it."""
+    placed = [
+        f'<g transform="translate({GAP + i * (SIDE + GAP)},{GAP})">{plot}</g>'
+        for i, plot in enumerate(plots)
+    ]
+    width, height = GAP + len(plots) * (SIDE + GAP), SIDE + 2 * GAP
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
-        f' font-family="sans-serif" font-size="12">{"".join(plots)}</svg>\n'
+        f' font-family="sans-serif" font-size="12">{"".join(placed)}</svg>\n'
     )
 
 

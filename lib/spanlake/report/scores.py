@@ -57,6 +57,22 @@ def table(scores: Scores, baselines: Mapping[str, Counts] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def string_table(strings: Mapping[str, Mapping[str, Counts | ManyCounts]]) -> str:
+    """Return a printed table of `report.groups.by_string`; ends with a newline.
+
+    Strict, but for the relaxed recall, which is many to one.
+    """
+    titles = {counted: f"{counted} by string" for counted in ("entities", "modifiers")}
+    width = max(map(len, titles.values())) + 2
+    lines = []
+    for counted, title in titles.items():
+        lines.append(_line(title, width, "P", "R", "F1", "relaxed R", "support"))
+        for group, counts in strings.items():
+            one, relaxed = counts[counted], _ratio(counts[f"{counted}_relaxed_many"].recall)
+            lines.append(_line(f"  {group}", width, *_ratios(one), relaxed, str(one.support)))
+    return "\n".join(lines) + "\n"
+
+
 def six(counts: Counts | ManyCounts) -> dict[str, object]:
     """Return the three ratios and the three counts of every score in JSON."""
     names = ("precision", "recall", "f1", "tp", "fp", "fn")
@@ -128,7 +144,7 @@ def _line(name: str, width: int, *cells: str) -> str:
     return f"{name:<{width}}{cut}"
 
 
-def _ratios(counts: Counts) -> tuple[str, str, str]:
+def _ratios(counts: Counts | ManyCounts) -> tuple[str, str, str]:
     return _ratio(counts.precision), _ratio(counts.recall), _ratio(counts.f1)
 
 

@@ -62,8 +62,7 @@ def train_folds(
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
     if strangers:
         raise DataError(f"{len(strangers)} notes have no fold: {', '.join(strangers[:10])}")
-    if (find_folder(config.model) / MANIFEST).is_file():
-        raise ConfigError(f"{config.model} is a tagger, which may have learnt the held-out notes")
+    require_encoder(config.model)
     if len({one.note.note_id for one in notes}) < len(notes):
         raise DataError("a note id is given twice: folds are by note id")
     made = []
@@ -75,6 +74,12 @@ def train_folds(
         held_out = [one for one in notes if folds[one.note.note_id] == fold]
         made.append(Fold(held_out, tagger_config(mine)))
     return made
+
+
+def require_encoder(model: str) -> None:
+    """Raise ConfigError for a base that is a tagger: it may have learnt the notes to score."""
+    if (find_folder(model) / MANIFEST).is_file():
+        raise ConfigError(f"{model} is a tagger, which may have learnt the notes that are scored")
 
 
 def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:

@@ -1,0 +1,59 @@
+"""The learning curve: one recipe on more and more notes, scored on notes that none has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spanlake.core.corpora import GoldNote
+from spanlake.core.counts import Scores
+from spanlake.core.errors import ConfigError, DataError
+from spanlake.core.train_config import TaggerTrainConfig
+from spanlake.models.scoring import scores_by_note
+from spanlake.models.tagger.extractor import OnePassTagger
+from spanlake.training.folds import require_encoder
+from spanlake.training.tagger import tagger_config, train_tagger
+
+
+def subsets(
+    notes: Sequence[GoldNote], sizes: Iterable[int], seed: int
+) -> dict[int, list[GoldNote]]:
+    """Return the first notes of one random order, by how many: the larger hold the smaller.
+
+    They stay in the order of `notes`, so that all of them are what jobs/train.py learns. Raises
+    ConfigError for a size below 1, or above the number of notes.
+    """
+    wanted = sorted(set(sizes))
+    wrong = [str(size) for size in wanted if not 1 <= size <= len(notes)]
+    if wrong:
+        raise ConfigError(f"sizes {', '.join(wrong)}: `train` holds {len(notes)} notes")
+    order = np.random.default_rng(seed).permutation(len(notes))
+    return {size: [notes[i] for i in sorted(order[:size])] for size in wanted}
+
+
+def train_sizes(
+    notes: Sequence[GoldNote],
+    dev: Sequence[GoldNote],
+    sizes: Iterable[int],
+    config: TaggerTrainConfig,
+) -> dict[int, dict[str, Scores]]:
+    """Train a model a size, into `config.to`/notes-N; return its scores of every note of `dev`.
+
+    A size that is already trained by the same recipe is not trained again. Raises DataError for
+    notes of `dev` among `notes`, ConfigError for a base that is a tagger and as `subsets` does.
+    """
+    learnt = {one.note for one in notes}
+    known = [one.note.note_id for one in dev if one.note in learnt]
+    if known:
+        raise DataError(f"{len(known)} notes of dev are learnt from: {', '.join(known[:10])}")
+    require_encoder(config.model)
+    scores = {}
+    for size, chosen in subsets(notes, sizes, config.seed).items():
+        to = str(Path(config.to) / f"notes-{size}")
+        # Uncalibrated: temperatures are those of models of one size.
+        mine = config.model_copy(update={"to": to, "calibration": None})
+        train_tagger(chosen, [], mine)
+        scores[size] = scores_by_note(dev, OnePassTagger(tagger_config(mine)))
+    return scores
