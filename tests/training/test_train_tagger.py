@@ -32,6 +32,7 @@ from spanlake.training import tagger as training  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402
 from spanlake.training.datasets import Example, examples_of  # noqa: E402
 from spanlake.training.evaluation import strict_scores  # noqa: E402
+from spanlake.training.holes import HoleyBatches  # noqa: E402
 from spanlake.training.joint import (  # noqa: E402
     JointLearner,
     collate_joint,
@@ -374,3 +375,17 @@ def test_what_is_learnt_of_a_word_with_neighbours_is_what_is_read_of_it(
     _, states = reader.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
     [read] = model.read([example.units[0]])
     assert np.allclose(states[0][feature["tags"].any(axis=1)], read.reads[0].states, atol=1e-5)
+
+
+def test_pieces_are_hidden_while_it_learns_and_never_special_ones(trained) -> None:
+    [reader] = _load(trained[0]).readers
+    targets, _ = gold_targets(examples_of(NOTES)[0], load_labels("kiwi"), max_pair_words=20)
+    features = joint_features(targets, reader.pieces, limit=reader.limit, stride=8)
+    torch.manual_seed(1)
+    whole, holey = (HoleyBatches(reader.pieces, share)(features) for share in (0.0, 0.5))
+    mask = reader.pieces.backend.token_to_id("[MASK]")
+    hidden = holey["input_ids"] == mask
+    assert 0.3 < hidden.sum() / whole["attention_mask"].sum() < 0.7
+    assert holey["input_ids"][~hidden].equal(whole["input_ids"][~hidden])
+    special = torch.tensor([*reader.pieces.before, *reader.pieces.after, reader.pieces.pad])
+    assert not torch.isin(whole["input_ids"][hidden], special).any()

@@ -27,10 +27,10 @@ from spanlake.training.averaging import AVERAGE, WeightAverage
 from spanlake.training.batches import ByEpoch
 from spanlake.training.datasets import Feature, examples_of
 from spanlake.training.evaluation import strict_scores
+from spanlake.training.holes import HoleyBatches
 from spanlake.training.joint import (
     JointLearner,
     Target,
-    collate_joint,
     gold_targets,
     joint_features,
 )
@@ -108,7 +108,7 @@ def fit(
     varied = any(len(target.units) > 1 for target in targets)
     cut = partial(joint_features, targets, pieces, limit=limit, stride=config.stride)
     epochs = [cut(seed=(config.seed, i)) for i in range(config.epochs if varied else 1)]
-    metrics = _train(module, epochs, pieces.pad, config, top / WORK)
+    metrics = _train(module, epochs, pieces, config, top / WORK)
     options = {"epochs": config.link_epochs, "seed": config.seed}
     metrics["link_loss_by_epoch"] = relink(module, epochs[0], pieces.pad, **options)
     details = {
@@ -156,7 +156,7 @@ def _backbone(base: Path, config: Config) -> Any:
 
 
 def _train(
-    module: OnePass, epochs: list[list[Feature]], filler: int, config: Config, work: Path
+    module: OnePass, epochs: list[list[Feature]], pieces: Pieces, config: Config, work: Path
 ) -> dict[str, Any]:
     if not epochs[0]:
         raise DataError("the notes hold nothing to train on")
@@ -172,7 +172,7 @@ def _train(
             seed=config.seed,
             save_total_limit=2,  # the older one stays until the newer one has its average
         ),
-        data_collator=partial(collate_joint, filler=filler),
+        data_collator=HoleyBatches(pieces, config.piece_dropout),
         train_dataset=ByEpoch(epochs),
         callbacks=[average],
         optimizers=(torch.optim.AdamW(parameter_groups(learner, config), fused=True), None),
