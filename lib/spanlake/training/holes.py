@@ -26,10 +26,10 @@ class HoleyBatches:
 
     def __init__(self, pieces: Pieces, share: float) -> None:
         known = [pieces.backend.token_to_id(name) for name in MASKS]
-        self.mask = next((number for number in known if number is not None), None)
-        if share and self.mask is None:
+        found = [number for number in known if number is not None]
+        if share and not found:
             raise ConfigError(f"piece_dropout needs a tokenizer with one of {', '.join(MASKS)}")
-        self.filler, self.share = pieces.pad, share
+        self.filler, self.share, self.masks = pieces.pad, share, found
         self.spared = torch.tensor([*pieces.before, *pieces.after, pieces.pad])
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
@@ -37,5 +37,5 @@ class HoleyBatches:
         if self.share:
             ids = batch["input_ids"]
             hidden = (torch.rand(ids.shape) < self.share) & ~torch.isin(ids, self.spared)
-            batch["input_ids"] = ids.masked_fill(hidden, self.mask)
+            batch["input_ids"] = ids.masked_fill(hidden, self.masks[0])
         return batch
