@@ -100,3 +100,10 @@ def test_a_place_that_is_not_there_is_reported_without_its_text(tmp_path: Path) 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a folder, where a file is needed"):
         read_phee(tmp_path)
+
+
+def test_phee_is_read_whole(corpora: Path) -> None:
+    notes, report = read_phee(corpora / "phee" / "train.json", load_labels("phee"))
+    labels = [entity.label for gold in notes for entity in gold.annotation.entities]
+    assert (len(notes), len(labels), labels.count("Dosage")) == (2898, 13235, 260)
+    assert report.counts.keys() == {"unknown_label", "discontinuous", "overlapping"}
