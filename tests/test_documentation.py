@@ -72,6 +72,7 @@ def test_every_key_of_a_configuration_is_documented_with_its_default(model, sect
     documented = dict(re.findall(r"^\| `(\S+)` \| [^|]+ \| ([^|]+) \|", "\n".join(lines), re.M))
     for key, field in keys_of(model):
         default = field.get_default(call_default_factory=True)
+        default = list(default) if isinstance(default, tuple) else default  # as YAML has it
         expected = "required" if field.is_required() else "none" if default is None else default
         if not isinstance(default, BaseModel):  # its keys have rows of their own
             assert yaml.safe_load(documented[key]) == expected, key

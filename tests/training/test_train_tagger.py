@@ -34,11 +34,11 @@ from spanlake.training.datasets import Example, examples_of  # noqa: E402
 from spanlake.training.evaluation import strict_scores  # noqa: E402
 from spanlake.training.holes import HoleyBatches  # noqa: E402
 from spanlake.training.joint import (  # noqa: E402
-    JointLearner,
     collate_joint,
     gold_targets,
     joint_features,
 )
+from spanlake.training.learner import JointLearner  # noqa: E402
 
 TEXTS = [gold.note.note_text for gold in NOTES] + [
     "Na\u0301usea 😀 and cafe\u0301-au-lait spots, İstanbul\u200d score 3.5×10⁹\u00a0/L",

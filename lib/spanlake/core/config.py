@@ -208,6 +208,8 @@ def _explain_one(kind: type[Model], problem: Any) -> str:
 def _keys_at(kind: type[BaseModel], place: Sequence[Any]) -> list[str]:
     """Return the keys of the section at `place`, by walking down the pydantic models."""
     for part in place:
+        if isinstance(part, int):  # the number of a list's item, whose keys are the list's
+            continue
         annotation: Any = kind.model_fields[str(part)].annotation
         options = (annotation, *getattr(annotation, "__args__", ()))
         kind = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))

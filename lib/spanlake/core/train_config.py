@@ -45,8 +45,11 @@ class TrainConfig(Recipe):
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders of `train`."""
-        named = (self.train,) if isinstance(self.train, str) else self.train
-        return tuple(Path(name) for name in named)
+        return _paths(self.train)
+
+
+def _paths(named: str | tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(Path(name) for name in ((named,) if isinstance(named, str) else named))
 
 
 class BertTrainConfig(TrainConfig):
@@ -85,16 +88,32 @@ class TaggerOptions(Model):
     calibration: str | None = None
 
 
+class AuxiliaryNotes(Model):
+    """A corpus annotated otherwise: `notes` is a folder or file of `format`, or several."""
+
+    notes: str | tuple[str, ...]
+    labels: str
+    format: Literal["brat", "jsonl", "iob", "phee"] = "brat"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The folders or files of `notes`."""
+        return _paths(self.notes)
+
+
 class TaggerTrainConfig(TaggerOptions, TrainConfig):
     """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept.
 
     `batches` is a tab-separated table with `note_id` and `annotator_batch`: who annotated a note.
-    A sentence is learnt with a random number of neighbours on each side, none to `context`.
+    A sentence is learnt with a random number of neighbours on each side, none to `context`. Beside
+    each, `auxiliary_share` sentences of the `auxiliary` corpora are learnt by heads of their own.
     """
 
     kind: Literal["tagger"] = "tagger"
     context: int = Field(0, ge=0, le=8)
     batches: str | None = None
+    auxiliary: tuple[AuxiliaryNotes, ...] = ()
+    auxiliary_share: float = Field(1.0, gt=0)
 
 
 class UnlabelledNotes(Model):

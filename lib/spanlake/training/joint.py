@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spanlake.core.bio import encode, tag_names, words
 from spanlake.core.labels import LAYERS, LabelSet
@@ -19,12 +19,9 @@ from spanlake.models.batching import pad
 from spanlake.models.pairs import candidates
 from spanlake.models.pieces import Pieces
 from spanlake.models.surroundings import placed_sequences
-from spanlake.models.tagger.module import OnePass
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
 from spanlake.models.windows import Cut, cut, owners
 from spanlake.training.datasets import Example, Feature
-
-KNOWN = 0.5  # of the time a sequence's annotators are told: a reader is never told
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +31,8 @@ class Target:
     `units` are the text with more and more around it, of which one is read each time.
     `tags` is ``[words, tags of all layers]``, a distribution a layer; `pairs` the words of heads
     and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``. `batch`
-    numbers who annotated it, from 1; 0 is unknown.
+    numbers who annotated it, from 1; 0 is unknown. `corpus` numbers the auxiliary corpus that the
+    text is of, from 1, whose tags these are; 0 is ours.
     """
 
     units: tuple[Unit, ...]
@@ -44,6 +42,7 @@ class Target:
     told: np.ndarray
     related: np.ndarray
     batch: int = 0
+    corpus: int = 0
 
 
 def gold_targets(
@@ -149,6 +148,7 @@ def _feature(
         "pair_features": target.told[inside],
         "related": target.related[inside],
         "batch": target.batch,
+        "corpus": target.corpus,
     }
 
 
@@ -160,74 +160,31 @@ def _ends(pairs: Sequence[tuple[WordSpan, WordSpan]]) -> np.ndarray:
 
 
 def collate_joint(features: Sequence[Mapping[str, Any]], filler: int) -> dict[str, Tensor]:
-    """Return a padded batch; pairs of all sequences stand one after another, `rows` says whose."""
+    """Return a padded batch; pairs of all sequences stand one after another, `rows` says whose.
+
+    `tags` is as wide as the widest corpus's; a narrower one's stand first.
+    """
     ids, mask = pad([feature["input_ids"] for feature in features], filler)
-    tags = np.zeros((*ids.shape, features[0]["tags"].shape[1]), dtype=np.float32)
+    widest = max(feature["tags"].shape[1] for feature in features)
+    tags = np.zeros((*ids.shape, widest), dtype=np.float32)
     for row, feature in enumerate(features):
-        tags[row, : len(feature["tags"])] = feature["tags"]
+        length, width = feature["tags"].shape
+        tags[row, :length, :width] = feature["tags"]
     rows = np.repeat(np.arange(len(features)), [len(feature["places"]) for feature in features])
     joined = {
         name: np.concatenate([feature[name] for feature in features])
         for name in ("places", "pair_features", "related")
     }
-    batches = np.array([feature["batch"] for feature in features], dtype=np.int64)
+    numbers = {
+        name: np.array([feature[of] for feature in features], dtype=np.int64)
+        for name, of in (("batches", "batch"), ("corpora", "corpus"))
+    }
     batch = {
         "input_ids": ids,
         "attention_mask": mask,
         "tags": tags,
-        "batches": batches,
         "rows": rows,
+        **numbers,
         **joined,
     }
     return {name: torch.from_numpy(values) for name, values in batch.items()}
-
-
-class JointLearner(nn.Module):
-    """The tagger with its loss: cross entropy of each layer's tags, plus that of the pairs.
-
-    Each is a mean over the words or pairs of the batch; targets may be soft. With `batches`,
-    the ways of that many groups of annotators are learnt apart from what they agree on: a scale
-    and a shift of the states by group, hidden half of the time and left behind afterwards.
-    """
-
-    def __init__(self, module: OnePass, batches: int = 0) -> None:
-        super().__init__()
-        self.module = module
-        self.ways = None
-        if batches:
-            width = 2 * module.backbone.config.hidden_size
-            self.ways = nn.Embedding(batches + 1, width, padding_idx=0)
-            nn.init.zeros_(self.ways.weight)
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        tags: Tensor,
-        batches: Tensor,
-        rows: Tensor,
-        places: Tensor,
-        pair_features: Tensor,
-        related: Tensor,
-    ) -> dict[str, Tensor]:
-        """Return the loss of a batch of `collate_joint`."""
-        states = self.module.states(input_ids, attention_mask)
-        logits = self.module.tag(self._annotated(states, batches))
-        learnt = tags.any(dim=-1)
-        layers = self.module.shape.tags
-        parts = zip(logits[learnt].split(layers, -1), tags[learnt].split(layers, -1), strict=True)
-        losses = [nn.functional.cross_entropy(part, target) for part, target in parts]
-        if self.module.linker is not None and len(rows):
-            ends = states[rows[:, None], places].flatten(1)  # [pairs, 4 * hidden]
-            heads, tails = ends.chunk(2, dim=1)
-            scores = self.module.linker(heads, tails, pair_features)
-            losses.append(nn.functional.binary_cross_entropy_with_logits(scores, related))
-        return {"loss": torch.stack(losses).sum()}
-
-    def _annotated(self, states: Tensor, batches: Tensor) -> Tensor:
-        """Return the states as the annotators of each sequence would have them."""
-        if self.ways is None:
-            return states
-        known = torch.rand(batches.shape, device=batches.device) < KNOWN
-        scale, shift = self.ways(batches * known)[:, None].chunk(2, dim=-1)
-        return states * (1 + scale) + shift

@@ -35,6 +35,7 @@ METRICS = "metrics.json"
 WORK = ".training"  # checkpoints and what is finished; gone when training ends
 # Where things are, not what comes out; of calibration and batches, what is in the files counts.
 NOT_RECIPE = {"to", "train", "dev", "model", "resume", "calibration", "batches"}
+NOT_RECIPE |= {"auxiliary", "auxiliary_share"}  # told by `auxiliary_recipe`, where there are some
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) 
         **_machinery(config),
         **told,
         "labels_sha256": labels_digest(labels),
-        "notes_sha256": _notes_digest(notes),
+        "notes_sha256": notes_digest(notes),
     }
 
 
@@ -97,7 +98,8 @@ def uses_bf16(config: Recipe | MaskedTrainConfig) -> bool:
     return config.precision == "bf16"
 
 
-def _notes_digest(notes: Sequence[GoldNote]) -> str:
+def notes_digest(notes: Sequence[GoldNote]) -> str:
+    """Hash ids, texts and annotation."""
     digest = hashlib.sha256()
     for gold in notes:
         digest.update(repr((gold.note.note_id, gold.note.note_text, gold.annotation)).encode())

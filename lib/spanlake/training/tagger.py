@@ -23,17 +23,20 @@ from spanlake.models.tagger.folder import KIND, checked, load_module, save
 from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
 from spanlake.models.tagger.reader import tag_counts
+from spanlake.training.auxiliary import (
+    Auxiliary,
+    Corpus,
+    auxiliary_of,
+    auxiliary_recipe,
+    read_auxiliary,
+)
 from spanlake.training.averaging import AVERAGE, WeightAverage
 from spanlake.training.batches import ByEpoch
 from spanlake.training.datasets import Feature, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.holes import HoleyBatches
-from spanlake.training.joint import (
-    JointLearner,
-    Target,
-    gold_targets,
-    joint_features,
-)
+from spanlake.training.joint import Target, gold_targets, joint_features
+from spanlake.training.learner import JointLearner
 from spanlake.training.recipe import (
     METRICS,
     WORK,
@@ -66,10 +69,12 @@ def train_tagger(
     chosen. A finished folder of the same recipe is left as it is, unless `config.resume` is false.
     """
     labels, top = load_labels(config.labels), Path(config.to)
-    recipe = recipe_of(notes, labels, config)
+    corpora = read_auxiliary(config.auxiliary)
+    beside = auxiliary_recipe(corpora, config.auxiliary_share)
+    recipe = {**recipe_of(notes, labels, config), **beside}
     reading = tagger_config(config)
     metrics = make(
-        top, KIND, recipe, lambda: _fit(notes, labels, config, recipe), resume=config.resume
+        top, KIND, recipe, lambda: _fit(notes, corpora, config, recipe), resume=config.resume
     )
     metrics["dev"] = strict_scores(dev, OnePassTagger(reading)) if dev else None
     write_json(top / METRICS, metrics)
@@ -82,8 +87,12 @@ def tagger_config(config: Recipe) -> ExtractorConfig:
 
 
 def _fit(
-    notes: Sequence[GoldNote], labels: LabelSet, config: TaggerTrainConfig, recipe: dict[str, Any]
+    notes: Sequence[GoldNote],
+    corpora: Sequence[Corpus],
+    config: TaggerTrainConfig,
+    recipe: dict[str, Any],
 ) -> None:
+    labels = load_labels(config.labels)
     examples, data = examples_of(notes, config.context)
     targets, counts = gold_targets(examples, labels, max_pair_words=config.max_pair_words)
     batches = read_batches(config.batches)
@@ -91,26 +100,37 @@ def _fit(
         replace(target, batch=batches.get(example.note_id, 0))
         for target, example in zip(targets, examples, strict=True)
     ]
-    fit(known, labels, config, {"recipe": recipe, **counts, "data": dict(data)})
+    beside = auxiliary_of(corpora, labels, config.auxiliary_share)
+    told = {"recipe": recipe, **counts, "data": dict(data), "auxiliary": list(beside.counts)}
+    fit(known, labels, config, told, beside)
 
 
 Config = TaggerTrainConfig | DistilConfig
+ALONE = Auxiliary()
 
 
 def fit(
-    targets: Sequence[Target], labels: LabelSet, config: Config, told: Mapping[str, Any]
+    targets: Sequence[Target],
+    labels: LabelSet,
+    config: Config,
+    told: Mapping[str, Any],
+    beside: Auxiliary = ALONE,
 ) -> None:
-    """Train a tagger on `targets` and save it in `config.to`; `told` goes into its manifest too."""
+    """Train a tagger on `targets` and save it in `config.to`; `told` goes into its manifest too.
+
+    The heads of what is learnt `beside` them are not saved.
+    """
     top = Path(config.to)
     transformers.set_seed(config.seed)  # fresh heads are drawn here
     module, pieces = start_of(find_folder(config.model), labels, config)
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
     varied = any(len(target.units) > 1 for target in targets)
-    cut = partial(joint_features, targets, pieces, limit=limit, stride=config.stride)
-    epochs = [cut(seed=(config.seed, i)) for i in range(config.epochs if varied else 1)]
-    metrics = _train(module, epochs, pieces, config, top / WORK)
+    cut = partial(joint_features, pieces=pieces, limit=limit, stride=config.stride)
+    own = [cut(targets, seed=(config.seed, i)) for i in range(config.epochs if varied else 1)]
+    epochs = beside.mixed(own, cut, epochs=config.epochs, seed=config.seed)
+    metrics = _train(module, epochs, beside.layers, pieces, config, top / WORK)
     options = {"epochs": config.link_epochs, "seed": config.seed}
-    metrics["link_loss_by_epoch"] = relink(module, epochs[0], pieces.pad, **options)
+    metrics["link_loss_by_epoch"] = relink(module, own[0], pieces.pad, **options)
     details = {
         "longest": limit + pieces.specials,
         "calibration": read_calibration(config.calibration),
@@ -156,12 +176,17 @@ def _backbone(base: Path, config: Config) -> Any:
 
 
 def _train(
-    module: OnePass, epochs: list[list[Feature]], pieces: Pieces, config: Config, work: Path
+    module: OnePass,
+    epochs: Sequence[list[Feature]],
+    layers: Sequence[list[int]],
+    pieces: Pieces,
+    config: Config,
+    work: Path,
 ) -> dict[str, Any]:
     if not epochs[0]:
         raise DataError("the notes hold nothing to train on")
     began = time.monotonic()
-    learner = JointLearner(module, max(feature["batch"] for feature in epochs[0]))
+    learner = JointLearner(module, max(feature["batch"] for feature in epochs[0]), layers)
     average = WeightAverage(module, config.weight_average)
     trainer = BatchTrainer(
         model=learner,

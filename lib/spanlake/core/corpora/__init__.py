@@ -7,6 +7,7 @@ from spanlake.core.corpora.gold import GoldNote, ReadReport, require_folder
 from spanlake.core.corpora.iob import read_iob
 from spanlake.core.corpora.jsonl import read_jsonl, to_json, write_jsonl
 from spanlake.core.corpora.mtsamples import read_mtsamples
+from spanlake.core.corpora.phee import read_phee
 from spanlake.core.corpora.pubtator import read_pubtator
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "read_iob",
     "read_jsonl",
     "read_mtsamples",
+    "read_phee",
     "read_pubtator",
     "require_folder",
     "to_json",

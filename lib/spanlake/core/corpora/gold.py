@@ -114,6 +114,8 @@ def read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: a folder, where a file is needed") from None
     except UnicodeDecodeError as error:  # its message is harmless, its `object` is the whole note
         raise DataError(f"{path.name}: not UTF-8 at byte {error.start}") from None
 
