@@ -66,9 +66,13 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--folds", type=Path, required=True, help="tab-separated note_id and fold")
     options.add_argument("--with", dest="others", type=Path, nargs="*", default=[], metavar="TO",
                          help="folders of other runs over the same folds")  # fmt: skip
-    options.add_argument("--context", type=int, help="neighbours to read with (default: `context`)")
+    options.add_argument("--context", type=int, choices=range(9), metavar="N",
+                         help="neighbours to read with (default: `context`)")  # fmt: skip
     options.add_argument("--out", type=Path, help="folder of what is written (default: `to`)")
-    return run_job(job, options.parse_args(argv))
+    arguments = options.parse_args(argv)
+    if arguments.out is None and (arguments.others or arguments.context is not None):
+        options.error("--with and --context need --out: TO keeps the scores of the plain reading")
+    return run_job(job, arguments)
 
 
 if __name__ == "__main__":

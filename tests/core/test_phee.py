@@ -81,7 +81,8 @@ def test_pieces_become_their_covering_span(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["{", "[]", '{"id": "8"}', line(event(Effect={"text": [["a"]], "start": []}), note_id="8"),
+    ["{", "[]", '{"id": "8"}', '{"id": "8", "context": 1, "annotations": []}',
+     line(event(Effect={"text": [["a"]], "start": []}), note_id="8"),
      line({"Trigger": part("got")}, note_id="8"), line()],
 )  # fmt: skip
 def test_a_line_that_is_none_costs_no_other(bad: str, tmp_path: Path) -> None:

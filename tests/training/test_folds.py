@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gold_notes import NOTES
+from gold_notes import NOTES, gold_note
 
 pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
@@ -13,6 +13,7 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 from spanlake.core.errors import ConfigError, DataError  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.training import folds  # noqa: E402
+from spanlake.training.apart import check_apart  # noqa: E402
 
 FOLDS = {"a": 0, "b": 1, "c": 1, "elsewhere": 7}
 
@@ -57,6 +58,32 @@ def test_folds_are_read_by_ensembles_of_runs_over_the_same_notes(
         folds.joined_by(second, [tmp_path / "z"])
 
 
+def test_folds_are_read_with_other_neighbours(tiny_base: Path, tmp_path: Path) -> None:
+    config = _config(tiny_base, tmp_path).model_copy(update={"context": 2})
+    [first, _] = folds.train_folds(NOTES, FOLDS, config)
+    assert first.reader().context == 2
+    assert folds.read_with(first, 0).reader().context == 0
+
+
+def test_a_note_that_is_scored_is_not_learnt_under_another_id() -> None:
+    text = NOTES[0].note.note_text
+    with pytest.raises(DataError, match="1 notes that are scored are learnt: a"):
+        check_apart([gold_note("other", text)], NOTES)
+    check_apart([gold_note("a", "Another note."), gold_note("b", "")], NOTES)
+
+
+def test_auxiliary_corpora_may_not_hold_what_is_scored(tiny_base: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    for gold in NOTES[:2]:
+        (beside / f"x{gold.note.note_id}.txt").write_text(gold.note.note_text)
+        (beside / f"x{gold.note.note_id}.ann").write_text("T1\tproblem 0 4\tPati\n")
+    auxiliary = [{"notes": str(beside), "labels": "kiwi"}]
+    values = {**_config(tiny_base, tmp_path / "to").model_dump(), "auxiliary": auxiliary}
+    with pytest.raises(DataError, match="2 notes that are scored are learnt"):
+        folds.train_folds(NOTES, FOLDS, TaggerTrainConfig.model_validate(values))
+
+
 def test_notes_without_a_fold_or_given_twice_are_refused(tiny_base: Path, tmp_path: Path) -> None:
     config = _config(tiny_base, tmp_path)
     with pytest.raises(DataError, match="1 notes have no fold: c"):
@@ -70,5 +97,5 @@ def test_a_file_of_folds_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None
     path.write_text("note_id\tbatch\tfold\na\tx\t0\nb\ty\t1\n")
     assert folds.read_folds(path) == {"a": 0, "b": 1}
     path.write_text("id\tgroup\na\t0\n")
-    with pytest.raises(DataError, match="needed: columns note_id and fold"):
+    with pytest.raises(DataError, match="needed: tab-separated columns note_id and fold"):
         folds.read_folds(path)

@@ -54,7 +54,7 @@ def test_notes_that_are_learnt_from_are_not_scored(tmp_path: Path) -> None:
     values = {"kind": "tagger", "model": "none", "train": "x", "to": str(tmp_path)}
     config = TaggerTrainConfig.model_validate(values)
     again = gold_note("b", NOTES[1].note.note_text)  # by other annotators
-    with pytest.raises(DataError, match="1 notes of dev are learnt from: b"):
+    with pytest.raises(DataError, match="1 notes that are scored are learnt: b"):
         learning_curve.train_sizes(NOTES, [*DEV, again], [1], config)
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from spanlake.core.bio import words  # noqa: E402
 from spanlake.core.config import ExtractorConfig  # noqa: E402
-from spanlake.core.errors import ConfigError, ModelError  # noqa: E402
+from spanlake.core.errors import ConfigError, DataError, ModelError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.sentences import split  # noqa: E402
 from spanlake.core.spans import entity_at  # noqa: E402
@@ -249,11 +249,17 @@ def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:
         _load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"context": 2, "piece_dropout": 0.2, "annotators": "annotators.tsv"}]
+)
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    expected = training.train_tagger(NOTES, [], _config(tiny_base, whole, epochs=4))
+    (tmp_path / "annotators.tsv").write_text("note_id\tannotator_batch\na\tx\nb\ty\n")
+    monkeypatch.chdir(tmp_path)
+    options = {"epochs": 4, **options}
+    expected = training.train_tagger(NOTES, [], _config(tiny_base, whole, **options))
     on_save = training.WeightAverage.on_save
 
     def die_in_third_epoch(self, args, state, control, **rest):
@@ -263,9 +269,9 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
 
     monkeypatch.setattr(training.WeightAverage, "on_save", die_in_third_epoch)
     with pytest.raises(KeyboardInterrupt):
-        training.train_tagger(NOTES, [], _config(tiny_base, broken, epochs=4))
-    monkeypatch.undo()
-    found = training.train_tagger(NOTES, [], _config(tiny_base, broken, epochs=4))
+        training.train_tagger(NOTES, [], _config(tiny_base, broken, **options))
+    monkeypatch.setattr(training.WeightAverage, "on_save", on_save)
+    found = training.train_tagger(NOTES, [], _config(tiny_base, broken, **options))
     assert found["loss_by_epoch"] == expected["loss_by_epoch"]
     assert (broken / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
@@ -292,9 +298,9 @@ def test_ways_of_annotators_are_learnt_and_left_behind(
     rows = [f"{gold.note.note_id}\tteam{i % 2}" for i, gold in enumerate(NOTES[1:])]
     table.write_text("\n".join(["note_id\tannotator_batch", *rows]) + "\n")
     to = tmp_path / "t"
-    metrics = training.train_tagger(NOTES, NOTES, _config(tiny_base, to, batches=str(table)))
+    metrics = training.train_tagger(NOTES, NOTES, _config(tiny_base, to, annotators=str(table)))
     assert metrics["dev"]["main"]["f1"] > 0.8
-    assert metrics["recipe"]["batches"][NOTES[-1].note.note_id] in (1, 2)
+    assert len(metrics["recipe"]["annotators"]) == 64
     mine, plain = load_file(to / WEIGHTS), load_file(trained[0] / WEIGHTS)
     assert mine.keys() == plain.keys()
     assert not mine["tags.weight"].equal(plain["tags.weight"])
@@ -303,24 +309,43 @@ def test_ways_of_annotators_are_learnt_and_left_behind(
 def test_a_sequence_is_read_as_its_annotators_would_only_in_training(tiny_base: Path) -> None:
     config = _config(tiny_base, tiny_base)
     module, _ = training.start_of(tiny_base, load_labels("kiwi"), config)
-    learner = JointLearner(module, batches=2)
+    learner = JointLearner(module, annotators=2)
     torch.nn.init.ones_(learner.ways.weight)
     with torch.no_grad():
         learner.ways.weight[0] = 0.0
-    states, batches = torch.rand(64, 3, 32), torch.tensor([0, 1] * 32)
-    moved = (learner._annotated(states, batches) != states).any(dim=-1).any(dim=-1)
+    states, annotators = torch.rand(64, 3, 32), torch.tensor([0, 1] * 32)
+    moved = (learner._annotated(states, annotators) != states).any(dim=-1).any(dim=-1)
     assert not moved[::2].any(), "0 is unknown"
     assert 0 < moved[1::2].sum() < 32, "half of the others are hidden"
 
 
-@pytest.mark.parametrize("content", ["", "note_id\tfold\nx\t1\n"])
-def test_a_table_without_annotators_is_refused(
-    content: str, tiny_base: Path, tmp_path: Path
+@pytest.mark.parametrize("rows", ["", "note_id\tfold\na\t1\n", "note_id\tannotator_batch\nA\tx\n"])
+def test_a_table_that_does_not_tell_the_annotators_is_refused(
+    rows: str, tiny_base: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.tsv").write_text(content)
-    config = _config(tiny_base, tmp_path / "t", batches=str(tmp_path / "a.tsv"))
-    with pytest.raises(ConfigError, match="annotator_batch"):
+    (tmp_path / "a.tsv").write_text(rows)
+    config = _config(tiny_base, tmp_path / "t", annotators=str(tmp_path / "a.tsv"))
+    with pytest.raises(DataError, match="annotat"):
         training.train_tagger(NOTES, [], config)
+
+
+def test_more_neighbours_than_were_learnt_with_are_refused(trained) -> None:
+    with pytest.raises(ConfigError, match="context is 1: the model has learnt with 0"):
+        _load(trained[0], context=1)
+
+
+def test_an_entity_threshold_leaves_out_the_least_probable_and_is_in_the_fingerprint(
+    trained,
+) -> None:
+    units = [Unit(text) for text in TEXTS]
+    plain = _load(trained[0])
+    scores = sorted(e.score for answer in plain.extract(units) for e in answer.entities)
+    least = scores[len(scores) // 2] - 1e-6  # scores are rounded
+    strict = _load(trained[0], entity_threshold=least)
+    assert strict.fingerprint != plain.fingerprint
+    kept = sorted(e.score for answer in strict.extract(units) for e in answer.entities)
+    assert kept == [score for score in scores if score >= least]
+    assert 0 < len(kept) < len(scores)
 
 
 def test_a_model_that_learns_with_neighbours_reads_alone_and_with_them(

@@ -104,14 +104,14 @@ class AuxiliaryNotes(Model):
 class TaggerTrainConfig(TaggerOptions, TrainConfig):
     """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept.
 
-    `batches` is a tab-separated table with `note_id` and `annotator_batch`: who annotated a note.
-    A sentence is learnt with a random number of neighbours on each side, none to `context`. Beside
+    `annotators` is a tab-separated table of who annotated a note: `note_id`, `annotator_batch`. A
+    sentence is learnt with a random number of neighbours on each side, none to `context`. Beside
     each, `auxiliary_share` sentences of the `auxiliary` corpora are learnt by heads of their own.
     """
 
     kind: Literal["tagger"] = "tagger"
     context: int = Field(0, ge=0, le=8)
-    batches: str | None = None
+    annotators: str | None = None
     auxiliary: tuple[AuxiliaryNotes, ...] = ()
     auxiliary_share: float = Field(1.0, gt=0)
 

@@ -6,7 +6,6 @@ counts, so that the groups of one kind add up to the whole.
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -17,6 +16,7 @@ from spanlake.core.counts import Counts, ManyCounts, Scores
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LAYERS, LabelSet, Layer
 from spanlake.core.matching import overlapping_pairs
+from spanlake.core.note_table import read_note_table
 from spanlake.core.sections import safe_name
 from spanlake.core.sentences import section_at, split
 from spanlake.core.spans import Annotation, Entity
@@ -33,14 +33,7 @@ Some = TypeVar("Some", Counts, ManyCounts)
 
 def read_groups(path: Path) -> dict[str, str]:
     """Return the group of every note id, from a tab-separated file with `note_id` and `group`."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t", strict=True)
-            return {row["note_id"]: row["group"] for row in rows}
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        raise DataError(
-            f"{path}: no groups ({type(error).__name__}); needed: columns note_id and group"
-        ) from None
+    return read_note_table(path, "group")
 
 
 def read_strings(paths: Iterable[Path], labels: LabelSet) -> tuple[Strings, ReadReport]:

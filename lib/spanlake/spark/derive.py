@@ -92,9 +92,8 @@ def _publish(tables: Tables, merged: DataFrame) -> None:
 
 def merged_notes(tables: Tables, plan: Plan, extractor: ExtractorConfig, number: int) -> DataFrame:
     """Return one row per note of the slice, with its state and its rows as arrays."""
-    in_slice = F.col("slice") == number
-    notes = planned_notes(tables, plan).where(in_slice)
-    units = plan_units(tables, plan, extractor.context).where(in_slice)
+    notes = planned_notes(tables, plan).where(F.col("slice") == number)
+    units = plan_units(tables, plan, extractor.context, number)
     answered = units.join(_answers(tables, plan, units), "unit_sha256", "left")
     sentence = F.struct("sentence_index", "start", "end", "section", "answer")
     key = ["note_id", "text_sha256"]

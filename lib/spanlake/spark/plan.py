@@ -119,10 +119,15 @@ def _slice(slices: int) -> Column:
     return F.pmod(F.xxhash64(patient), F.lit(slices)).cast("int")
 
 
-def plan_units(tables: Tables, plan: Plan, context: int) -> DataFrame:
-    """Return the plan's sentences as units: note key, slice, and the columns of `as_units`."""
+def plan_units(tables: Tables, plan: Plan, context: int, number: int | None = None) -> DataFrame:
+    """Return the plan's sentences as units: note key, slice, and the columns of `as_units`.
+
+    With `number`, those of one slice: a filter afterwards would not get past the neighbours.
+    """
     text = ["note_text"] if context else []
     notes = planned_notes(tables, plan).select(*KEY, "slice", *text)
+    if number is not None:
+        notes = notes.where(F.col("slice") == number)
     sentences = tables.read("sentences", plan.sentences_version)
     sentences = sentences.where(F.col("splitter_version") == SPLITTER_VERSION)
     return as_units(sentences.join(notes, KEY), context)

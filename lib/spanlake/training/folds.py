@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,15 @@ from spanlake.core.corpora import GoldNote
 from spanlake.core.counts import Scores
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.labels import LabelSet
+from spanlake.core.note_table import read_note_table
 from spanlake.core.train_config import TaggerTrainConfig
 from spanlake.models.loading import MANIFEST, find_folder, read_manifest
 from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import KIND
+from spanlake.training.apart import check_apart
+from spanlake.training.auxiliary import read_auxiliary
 from spanlake.training.calibrating import Outcomes, fit_calibration, observe, outcomes
 from spanlake.training.tagger import tagger_config, train_tagger
 
@@ -27,14 +29,9 @@ from spanlake.training.tagger import tagger_config, train_tagger
 def read_folds(path: Path) -> dict[str, int]:
     """Return the fold of every note id, from a tab-separated file with `note_id` and `fold`."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {
-                row["note_id"]: int(row["fold"]) for row in csv.DictReader(file, delimiter="\t")
-            }
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{path}: no folds ({type(error).__name__}); needed: columns note_id and fold"
-        ) from None
+        return {note_id: int(fold) for note_id, fold in read_note_table(path, "fold").items()}
+    except (ValueError, TypeError):
+        raise DataError(f"{path}: a fold is no whole number") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ def train_folds(
     """Train a model a fold, into `config.to`/fold-K.
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
-    notes without a fold, ConfigError for a base that is a tagger.
+    notes without a fold, or in auxiliary corpora, ConfigError for a base that is a tagger.
     """
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
     if strangers:
@@ -65,6 +62,7 @@ def train_folds(
     require_encoder(config.model)
     if len({one.note.note_id for one in notes}) < len(notes):
         raise DataError("a note id is given twice: folds are by note id")
+    check_beside(config, notes)
     made = []
     for fold in sorted({folds[one.note.note_id] for one in notes}):
         to = str(Path(config.to) / f"fold-{fold}")
@@ -80,6 +78,12 @@ def require_encoder(model: str) -> None:
     """Raise ConfigError for a base that is a tagger: it may have learnt the notes to score."""
     if (find_folder(model) / MANIFEST).is_file():
         raise ConfigError(f"{model} is a tagger, which may have learnt the notes that are scored")
+
+
+def check_beside(config: TaggerTrainConfig, scored: Sequence[GoldNote]) -> None:
+    """Raise DataError where notes that will be scored are in the recipe's auxiliary corpora."""
+    for corpus in read_auxiliary(config.auxiliary):
+        check_apart(corpus.notes, scored)
 
 
 def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:
@@ -103,7 +107,7 @@ def _joined(reading: ExtractorConfig, others: Sequence[Path]) -> ExtractorConfig
 
 
 def read_with(fold: Fold, context: int) -> Fold:
-    """Return the fold read with so many neighbours on each side."""
+    """Return the fold read with so many neighbours on each side, as many as a reading allows."""
     return replace(fold, reading=fold.reading.model_copy(update={"context": context}))
 
 

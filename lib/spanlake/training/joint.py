@@ -30,9 +30,9 @@ class Target:
 
     `units` are the text with more and more around it, of which one is read each time.
     `tags` is ``[words, tags of all layers]``, a distribution a layer; `pairs` the words of heads
-    and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``. `batch`
-    numbers who annotated it, from 1; 0 is unknown. `corpus` numbers the auxiliary corpus that the
-    text is of, from 1, whose tags these are; 0 is ours.
+    and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``.
+    `annotators` numbers who annotated it, from 1; 0 is unknown. `corpus` numbers the auxiliary
+    corpus that the text is of, from 1, whose tags these are; 0 is ours.
     """
 
     units: tuple[Unit, ...]
@@ -41,7 +41,7 @@ class Target:
     pairs: list[tuple[WordSpan, WordSpan]]
     told: np.ndarray
     related: np.ndarray
-    batch: int = 0
+    annotators: int = 0
     corpus: int = 0
 
 
@@ -147,7 +147,7 @@ def _feature(
         "places": starts[places[inside] - first].reshape(-1, 4),
         "pair_features": target.told[inside],
         "related": target.related[inside],
-        "batch": target.batch,
+        "annotators": target.annotators,
         "corpus": target.corpus,
     }
 
@@ -177,7 +177,7 @@ def collate_joint(features: Sequence[Mapping[str, Any]], filler: int) -> dict[st
     }
     numbers = {
         name: np.array([feature[of] for feature in features], dtype=np.int64)
-        for name, of in (("batches", "batch"), ("corpora", "corpus"))
+        for name, of in (("annotators", "annotators"), ("corpora", "corpus"))
     }
     batch = {
         "input_ids": ids,

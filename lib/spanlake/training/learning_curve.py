@@ -9,11 +9,12 @@ import numpy as np
 
 from spanlake.core.corpora import GoldNote
 from spanlake.core.counts import Scores
-from spanlake.core.errors import ConfigError, DataError
+from spanlake.core.errors import ConfigError
 from spanlake.core.train_config import TaggerTrainConfig
 from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.training.folds import require_encoder
+from spanlake.training.apart import check_apart
+from spanlake.training.folds import check_beside, require_encoder
 from spanlake.training.tagger import tagger_config, train_tagger
 
 
@@ -44,10 +45,8 @@ def train_sizes(
     A size that is already trained by the same recipe is not trained again. Raises DataError for
     notes of `dev` among `notes`, ConfigError for a base that is a tagger and as `subsets` does.
     """
-    learnt = {one.note for one in notes}
-    known = [one.note.note_id for one in dev if one.note in learnt]
-    if known:
-        raise DataError(f"{len(known)} notes of dev are learnt from: {', '.join(known[:10])}")
+    check_apart(notes, dev)
+    check_beside(config, dev)
     require_encoder(config.model)
     scores = {}
     for size, chosen in subsets(notes, sizes, config.seed).items():

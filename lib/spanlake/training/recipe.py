@@ -6,7 +6,6 @@ from its last epoch; another recipe starts over.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
@@ -29,12 +28,12 @@ from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
 from spanlake.models.tagger.calibration import Calibration
 
-TRAINER_VERSION = 2  # raise when the code learns otherwise from the same notes and options
+TRAINER_VERSION = 3  # raise when the code learns otherwise from the same notes and options
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
 METRICS = "metrics.json"
 WORK = ".training"  # checkpoints and what is finished; gone when training ends
-# Where things are, not what comes out; of calibration and batches, what is in the files counts.
-NOT_RECIPE = {"to", "train", "dev", "model", "resume", "calibration", "batches"}
+# Where things are, not what comes out; of calibration and annotators, what the files say counts.
+NOT_RECIPE = {"to", "train", "dev", "model", "resume", "calibration", "annotators"}
 NOT_RECIPE |= {"auxiliary", "auxiliary_share"}  # told by `auxiliary_recipe`, where there are some
 
 log = logging.getLogger(__name__)
@@ -42,14 +41,10 @@ log = logging.getLogger(__name__)
 
 def recipe_of(notes: Sequence[GoldNote], labels: LabelSet, config: TrainConfig) -> dict[str, Any]:
     """Return the recipe: options, digests of the notes and of the base model, package versions."""
-    told: dict[str, Any] = {}
-    for name, read in (("calibration", read_calibration), ("batches", read_batches)):
-        if path := getattr(config, name, None):
-            told[name] = read(path)
     return {
         **config.model_dump(exclude=NOT_RECIPE),
         **_machinery(config),
-        **told,
+        **_calibrated(config),
         "labels_sha256": labels_digest(labels),
         "notes_sha256": notes_digest(notes),
     }
@@ -65,8 +60,14 @@ def unlabelled_recipe(
     return {
         **config.model_dump(exclude=NOT_RECIPE | {"notes", "leave_out", "teachers"}),
         **_machinery(config),
+        **_calibrated(config),
         "notes_sha256": digest.hexdigest(),
     }
+
+
+def _calibrated(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
+    path = getattr(config, "calibration", None)
+    return {"calibration": read_calibration(path)} if path else {}
 
 
 def _machinery(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
@@ -163,27 +164,6 @@ def read_calibration(path: str | None) -> dict[str, Any] | None:
         return Calibration(tuple(map(float, content["tags"])), float(content["pairs"])).as_dict()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: no calibration ({type(error).__name__})") from None
-
-
-def read_batches(path: str | None) -> dict[str, int]:
-    """Return a number from 1 of each note's annotators, of a table; none for no table.
-
-    Raises ConfigError when it is no table with the columns note_id and annotator_batch.
-    """
-    if path is None:
-        return {}
-    try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        if not rows:
-            raise ValueError("empty")
-        names = sorted({row["annotator_batch"] for row in rows})
-        return {row["note_id"]: 1 + names.index(row["annotator_batch"]) for row in rows}
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: no annotators ({type(error).__name__}); needed: columns note_id and"
-            " annotator_batch"
-        ) from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

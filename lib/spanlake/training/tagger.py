@@ -23,6 +23,7 @@ from spanlake.models.tagger.folder import KIND, checked, load_module, save
 from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
 from spanlake.models.tagger.reader import tag_counts
+from spanlake.training.annotators import annotators_digest, read_annotators
 from spanlake.training.auxiliary import (
     Auxiliary,
     Corpus,
@@ -42,7 +43,6 @@ from spanlake.training.recipe import (
     WORK,
     extractor_config,
     make,
-    read_batches,
     read_calibration,
     recipe_of,
     uses_bf16,
@@ -70,12 +70,15 @@ def train_tagger(
     """
     labels, top = load_labels(config.labels), Path(config.to)
     corpora = read_auxiliary(config.auxiliary)
-    beside = auxiliary_recipe(corpora, config.auxiliary_share)
-    recipe = {**recipe_of(notes, labels, config), **beside}
+    numbers = read_annotators(config.annotators, notes)
+    recipe = {
+        **recipe_of(notes, labels, config),
+        **auxiliary_recipe(corpora, config.auxiliary_share),
+        **({"annotators": annotators_digest(numbers)} if numbers else {}),
+    }
     reading = tagger_config(config)
-    metrics = make(
-        top, KIND, recipe, lambda: _fit(notes, corpora, config, recipe), resume=config.resume
-    )
+    fitting = partial(_fit, notes, corpora, numbers, config, recipe)
+    metrics = make(top, KIND, recipe, fitting, resume=config.resume)
     metrics["dev"] = strict_scores(dev, OnePassTagger(reading)) if dev else None
     write_json(top / METRICS, metrics)
     return metrics
@@ -89,15 +92,15 @@ def tagger_config(config: Recipe) -> ExtractorConfig:
 def _fit(
     notes: Sequence[GoldNote],
     corpora: Sequence[Corpus],
+    annotators: Mapping[str, int],
     config: TaggerTrainConfig,
     recipe: dict[str, Any],
 ) -> None:
     labels = load_labels(config.labels)
     examples, data = examples_of(notes, config.context)
     targets, counts = gold_targets(examples, labels, max_pair_words=config.max_pair_words)
-    batches = read_batches(config.batches)
     known = [
-        replace(target, batch=batches.get(example.note_id, 0))
+        replace(target, annotators=annotators.get(example.note_id, 0))
         for target, example in zip(targets, examples, strict=True)
     ]
     beside = auxiliary_of(corpora, labels, config.auxiliary_share)
@@ -133,6 +136,7 @@ def fit(
     metrics["link_loss_by_epoch"] = relink(module, own[0], pieces.pad, **options)
     details = {
         "longest": limit + pieces.specials,
+        "context": max(len(target.units) for target in targets) - 1 if targets else 0,
         "calibration": read_calibration(config.calibration),
         "training": {**told, **metrics},
     }
@@ -186,7 +190,7 @@ def _train(
     if not epochs[0]:
         raise DataError("the notes hold nothing to train on")
     began = time.monotonic()
-    learner = JointLearner(module, max(feature["batch"] for feature in epochs[0]), layers)
+    learner = JointLearner(module, max(feature["annotators"] for feature in epochs[0]), layers)
     average = WeightAverage(module, config.weight_average)
     trainer = BatchTrainer(
         model=learner,

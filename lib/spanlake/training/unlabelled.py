@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from spanlake.core.corpora import read_mtsamples
 from spanlake.core.errors import DataError
+from spanlake.core.note_table import read_note_table
 from spanlake.core.train_config import UnlabelledNotes
 from spanlake.core.units import Note
 
@@ -17,7 +17,7 @@ SEED = 42
 
 def unlabelled_notes(config: UnlabelledNotes) -> list[Note]:
     """Return the notes but those that the table `leave_out` names; raises DataError for none."""
-    left_out = _ids(Path(config.leave_out)) if config.leave_out else set()
+    left_out = read_note_table(Path(config.leave_out), "note_id") if config.leave_out else {}
     found = read_mtsamples(Path(config.notes))
     notes = [note for note in found if note.note_id not in left_out]
     if config.leave_out and len(notes) == len(found):
@@ -28,13 +28,3 @@ def unlabelled_notes(config: UnlabelledNotes) -> list[Note]:
         drawn = np.random.default_rng(SEED).permutation(len(notes))[: config.most_notes]
         return [notes[i] for i in drawn]
     return notes
-
-
-def _ids(path: Path) -> set[str]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {row["note_id"] for row in csv.DictReader(file, delimiter="\t")}
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path}: no note ids ({type(error).__name__}); needed: a column note_id"
-        ) from None

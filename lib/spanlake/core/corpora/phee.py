@@ -41,6 +41,9 @@ def _parsed(line: str) -> tuple[Note, list[Found]]:
     """Return a line's note and spans, each once: events of a sentence share their arguments."""
     read = json.loads(line)
     spans = list(dict.fromkeys(_spans(read["annotations"], "")))
+    places = [place for _, pieces, _ in spans for piece in pieces for place in piece]
+    if not isinstance(read["context"], str) or not all(isinstance(at, int) for at in places):
+        raise TypeError("no text, or an offset that is no whole number")
     return Note(str(read["id"]), read["context"]), spans
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ModelError
+from spanlake.core.errors import ConfigError, ModelError
 from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.models.loading import (
     MANIFEST,
@@ -78,11 +78,16 @@ class Folder:
 def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     """Return the folders that `config` names, that of the bundled `small` when it names none.
 
-    Raises ModelError when one is missing, of another kind or label set, or a file has changed.
+    Raises ModelError when one is missing, of another kind or label set, or a file has changed;
+    ConfigError for more neighbours than a model has learnt with.
     """
-    if config.models:
-        return [checked(find_folder(name), labels) for name in config.models]
-    return [checked(find_folder(config.model) if config.model else bundled(), labels)]
+    named = config.models or ([config.model] if config.model else [])
+    folders = [checked(top, labels) for top in map(find_folder, named)]
+    folders = folders or [checked(bundled(), labels)]
+    learnt = min(folder.manifest.get("context", 0) for folder in folders)
+    if config.context > learnt:
+        raise ConfigError(f"context is {config.context}: the model has learnt with {learnt}")
+    return folders
 
 
 def checked(top: Path, labels: LabelSet) -> Folder:
