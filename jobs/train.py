@@ -1,7 +1,8 @@
 """Train a model on annotated notes (brat folders), on this machine: `bert` or `tagger`.
 
 spark-submit jobs/train.py --config conf/train_tagger.yml --set model=PATH_OR_NAME
-Started again after a kill, it goes on from the last epoch. It needs no Spark: `python` will do.
+Started again after a kill, it goes on from the last epoch. It needs no Spark: `python` will do, and
+with several GPUs `accelerate launch` (a tagger only): batch_tokens are those of each GPU.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from spanlake.training.datasets import read_gold
 
 def job(arguments: argparse.Namespace) -> int:
     config = load_train_config(arguments.config, arguments.overrides)
+    from spanlake.training.processes import is_first
+
     trainer, labels = _trainer(config), load_labels(config.labels)
     dev = read_gold([Path(config.dev)], labels) if config.dev else []
     metrics = trainer(read_gold(config.folders, labels), dev, config)
-    return print_training(metrics, config.to)
+    return print_training(metrics, config.to) if is_first() else 0
 
 
 def _trainer(config: TrainConfig) -> Any:

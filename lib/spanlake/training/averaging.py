@@ -39,6 +39,8 @@ class WeightAverage(transformers.TrainerCallback):
         self.average.update_parameters(self.module)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
         partial_path = path.with_suffix(".partial")
         save_file(self.average.module.state_dict(), partial_path)

@@ -34,19 +34,28 @@ class LengthBatches(Sampler[list[int]]):
     `lengths` are those of one epoch after the other, and begin again when there are no more. Only
     inside a pool are sequences sorted, and the batches are shuffled afterwards: batches that
     follow one another by length make a classifier swing between what is short and what is long.
+    Their number divides by `shares`: so many processes read them in turn.
     """
 
     def __init__(
-        self, lengths: Sequence[Sequence[int]], tokens: int, *, seed: int, epochs: int
+        self,
+        lengths: Sequence[Sequence[int]],
+        tokens: int,
+        *,
+        seed: int,
+        epochs: int,
+        shares: int = 1,
     ) -> None:
         self.lengths = [np.asarray(epoch) for epoch in lengths]
         self.tokens = tokens
         self.seed = seed
         self.epoch = 0
         self.drop_last = False
-        self.batch_size = max(1, tokens // max(1, int(self.lengths[0].mean())))  # about
+        self.batch_size = None  # they differ
+        self.pool = POOL * max(1, tokens // max(1, int(self.lengths[0].mean())))  # about
         # As many in every epoch: the Trainer counts those of the first and stops there.
-        self.count = max(len(self._cut_all(epoch)) for epoch in range(epochs))
+        most = max(len(self._cut_all(epoch)) for epoch in range(epochs))
+        self.count = most + -most % shares
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch's batches come next; called by Accelerate."""
@@ -69,11 +78,10 @@ class LengthBatches(Sampler[list[int]]):
     def _cut_all(self, epoch: int) -> list[list[int]]:
         lengths = self.lengths[epoch % len(self.lengths)]
         order = np.random.default_rng([self.seed, epoch]).permutation(len(lengths))
-        pool = POOL * self.batch_size
         return [
             batch
-            for start in range(0, len(order), pool)
-            for batch in self._cut(order[start : start + pool], lengths)
+            for start in range(0, len(order), self.pool)
+            for batch in self._cut(order[start : start + self.pool], lengths)
         ]
 
     def _cut(self, pool: np.ndarray, lengths: np.ndarray) -> list[list[int]]:

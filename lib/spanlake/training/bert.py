@@ -25,6 +25,7 @@ from spanlake.models.loading import (
 from spanlake.training.datasets import Example, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.fitting import Places, fit_linker, fit_tagger
+from spanlake.training.processes import require_one
 from spanlake.training.recipe import METRICS, WORK, extractor_config, make, recipe_of, write_json
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def train_bert(
     and the finished extractor's scores on `dev`, on which nothing is chosen. A finished folder of
     the same recipe is left as it is, unless `config.resume` is false.
     """
+    require_one("kind: bert")
     labels, top = load_labels(config.labels), Path(config.to)
     reading = extractor_config(KIND, config, TRAINED_OPTIONS)
     recipe = recipe_of(notes, labels, config)

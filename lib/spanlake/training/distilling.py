@@ -23,6 +23,7 @@ from spanlake.core.units import Note, Unit, units_of
 from spanlake.models.tagger.extractor import OnePassTagger, ReadText
 from spanlake.models.tagger.folder import KIND, fingerprint, locate
 from spanlake.training.joint import Target
+from spanlake.training.processes import require_one
 from spanlake.training.recipe import METRICS, WORK, make, unlabelled_recipe, write_json
 from spanlake.training.tagger import fit
 from spanlake.training.unlabelled import unlabelled_notes
@@ -38,6 +39,7 @@ def distil(config: DistilConfig) -> dict[str, Any]:
     The student is a tagger's folder, to be read or to be trained further (`model:`). What the
     teachers have said is kept until the student is done, so a killed run does not ask them again.
     """
+    require_one("distillation")
     top, notes = Path(config.to), unlabelled_notes(config)
     labels, reading = load_labels(config.labels), _reading(config)
     teachers = fingerprint(locate(reading, labels), reading, labels)

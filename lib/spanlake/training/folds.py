@@ -23,6 +23,7 @@ from spanlake.models.tagger.folder import KIND
 from spanlake.training.apart import check_apart
 from spanlake.training.auxiliary import read_auxiliary
 from spanlake.training.calibrating import Outcomes, fit_calibration, observe, outcomes
+from spanlake.training.processes import require_one
 from spanlake.training.tagger import tagger_config, train_tagger
 
 
@@ -56,6 +57,7 @@ def train_folds(
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
     notes without a fold, or in auxiliary corpora, ConfigError for a base that is a tagger.
     """
+    require_one("training by folds")
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
     if strangers:
         raise DataError(f"{len(strangers)} notes have no fold: {', '.join(strangers[:10])}")

@@ -15,6 +15,7 @@ from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.training.apart import check_apart
 from spanlake.training.folds import check_beside, require_encoder
+from spanlake.training.processes import require_one
 from spanlake.training.tagger import tagger_config, train_tagger
 
 
@@ -45,6 +46,7 @@ def train_sizes(
     A size that is already trained by the same recipe is not trained again. Raises DataError for
     notes of `dev` among `notes`, ConfigError for a base that is a tagger and as `subsets` does.
     """
+    require_one("a learning curve")
     check_apart(notes, dev)
     check_beside(config, dev)
     require_encoder(config.model)

@@ -19,6 +19,7 @@ from spanlake.models.network import load_checkpoint, most_pieces
 from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
 from spanlake.training.batches import ByEpoch
 from spanlake.training.masking import MaskedTrainer, WordMasker, masking_features
+from spanlake.training.processes import require_one
 from spanlake.training.recipe import (
     METRICS,
     WORK,
@@ -39,6 +40,7 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
     The folder is a checkpoint like any other. It is left as it is when it was made by the same
     recipe, unless `config.resume` is false. Source: arXiv 2004.10964 (task-adaptive pretraining).
     """
+    require_one("pretraining")
     top, notes = Path(config.to), unlabelled_notes(config)
     recipe = unlabelled_recipe(notes, config)
     done = top / METRICS

@@ -27,6 +27,7 @@ from spanlake.core.units import Note
 from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
 from spanlake.models.tagger.calibration import Calibration
+from spanlake.training import processes
 
 TRAINER_VERSION = 3  # raise when the code learns otherwise from the same notes and options
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
@@ -124,9 +125,14 @@ def make(
     if resume and is_finished(top, kind, recipe):
         log.info("%s: already trained by this recipe", top)
     else:
-        prepare(top, recipe, parts, resume=resume)
+        processes.meet()  # all have looked
+        if processes.is_first():
+            prepare(top, recipe, parts, resume=resume)
+        processes.meet()
         fit()
-        shutil.rmtree(top / WORK)
+        processes.meet()
+        if processes.is_first():
+            shutil.rmtree(top / WORK)
     return dict(read_manifest(top, kind)["training"])
 
 

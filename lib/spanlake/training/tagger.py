@@ -23,6 +23,7 @@ from spanlake.models.tagger.folder import KIND, checked, load_module, save
 from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
 from spanlake.models.tagger.reader import tag_counts
+from spanlake.training import processes
 from spanlake.training.annotators import annotators_digest, read_annotators
 from spanlake.training.auxiliary import (
     Auxiliary,
@@ -66,7 +67,8 @@ def train_tagger(
     """Train a tagger on `notes` into the folder `config.to`; return its metrics.
 
     metrics.json gets the same, with the finished extractor's scores on `dev`, on which nothing is
-    chosen. A finished folder of the same recipe is left as it is, unless `config.resume` is false.
+    chosen; of several processes the first alone reads and writes them. A finished folder of the
+    same recipe is left as it is, unless `config.resume` is false.
     """
     labels, top = load_labels(config.labels), Path(config.to)
     corpora = read_auxiliary(config.auxiliary)
@@ -79,6 +81,8 @@ def train_tagger(
     reading = tagger_config(config)
     fitting = partial(_fit, notes, corpora, numbers, config, recipe)
     metrics = make(top, KIND, recipe, fitting, resume=config.resume)
+    if not processes.is_first():
+        return metrics
     metrics["dev"] = strict_scores(dev, OnePassTagger(reading)) if dev else None
     write_json(top / METRICS, metrics)
     return metrics
@@ -140,7 +144,8 @@ def fit(
         "calibration": read_calibration(config.calibration),
         "training": {**told, **metrics},
     }
-    save(module, pieces, labels, top, details)
+    if processes.is_first():
+        save(module, pieces, labels, top, details)
 
 
 def start_of(base: Path, labels: LabelSet, config: Config) -> tuple[OnePass, Pieces]:

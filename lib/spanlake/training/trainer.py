@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.errors import ConfigError
 from spanlake.core.train_config import MaskedTrainConfig, TaggerOptions
 from spanlake.models.devices import pick_device
 from spanlake.models.loading import missing_packages
@@ -42,8 +41,6 @@ def arguments_of(
         report_to="none",
         **more,
     )
-    if arguments.world_size > 1:
-        raise ConfigError("models are trained by one process: start it without torchrun")
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # DataParallel would cut a batch's pairs from their sequences
     return arguments
@@ -57,6 +54,8 @@ def batch_arguments(
         work,
         bf16=bf16,
         seed=seed,
+        accelerator_config={"even_batches": False},  # `LengthBatches` deals them out evenly
+        ddp_find_unused_parameters=True,  # a batch may hold no pairs
         num_train_epochs=config.epochs,
         per_device_train_batch_size=config.batch_tokens,
         learning_rate=config.learning_rate,
@@ -74,6 +73,7 @@ class BatchTrainer(transformers.Trainer):
             self.args.per_device_train_batch_size,
             seed=self.args.seed,
             epochs=int(self.args.num_train_epochs),
+            shares=self.args.world_size,
         )
         loader = torch.utils.data.DataLoader(
             features, batch_sampler=sampler, collate_fn=self.data_collator

@@ -1,0 +1,80 @@
+"""Training by two processes, as `torchrun` starts them; on a CPU, where both learn by gloo."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gold_notes import NOTES
+
+pytestmark = pytest.mark.model
+pytest.importorskip("accelerate", reason="needs the train extra")
+pytest.importorskip("openvino", reason="needs the cpu extra")
+
+from spanlake.core.errors import ConfigError  # noqa: E402
+from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
+from spanlake.training.batches import LengthBatches  # noqa: E402
+from spanlake.training.processes import require_one  # noqa: E402
+from spanlake.training.tagger import train_tagger  # noqa: E402
+
+EPOCHS = 30
+TRAIN = """
+import sys
+from gold_notes import NOTES
+from spanlake.core.train_config import TaggerTrainConfig
+from spanlake.training.tagger import train_tagger
+train_tagger(NOTES, NOTES, TaggerTrainConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+def _options(base: Path, to: Path) -> str:
+    return json.dumps({
+        "kind": "tagger", "model": str(base), "train": "notes", "to": str(to), "epochs": EPOCHS,
+        "learning_rate": 1e-2, "head_learning_rate": 1e-2, "weight_average": 0.5,
+        "batch_tokens": 24, "max_tokens": 32, "stride": 8, "dropout": 0.0, "link_epochs": 5,
+    })  # fmt: skip
+
+
+def test_two_processes_share_the_batches_and_train_one_model(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    script, to = tmp_path / "train.py", tmp_path / "together"
+    script.write_text(TRAIN)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+              "--nproc-per-node", "2", str(script), _options(tiny_base, to)]  # fmt: skip
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    metrics = json.loads((to / "metrics.json").read_text())
+    config = TaggerTrainConfig.model_validate_json(_options(tiny_base, tmp_path / "alone"))
+    alone = train_tagger(NOTES, NOTES, config)
+    assert alone["steps"] > 2 * EPOCHS
+    assert metrics["dev"]["main"]["f1"] > 0.8
+    assert metrics["steps"] == EPOCHS * math.ceil(alone["steps"] / EPOCHS / 2)
+    assert not (to / ".training").exists()
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3])
+def test_every_process_gets_as_many_batches(shares: int) -> None:
+    lengths = [list(range(3, 40)), list(range(40, 3, -1))[:37]]
+    batches = LengthBatches(lengths, 64, seed=1, epochs=4, shares=shares)
+    for epoch in range(4):
+        batches.set_epoch(epoch)
+        read = list(batches)
+        assert len(read) == len(batches)
+        assert len(read) % shares == 0
+        assert sorted(i - epoch * 37 for batch in read for i in batch) == list(range(37))
+
+
+def test_what_one_process_does_refuses_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_one("a learning curve")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="a learning curve takes one process"):
+        require_one("a learning curve")
