@@ -61,6 +61,11 @@ def test_two_processes_share_the_batches_and_train_one_model(
     assert not (to / ".training").exists()
 
 
+def test_processes_without_a_batch_of_their_own_get_another_ones() -> None:
+    batches = LengthBatches([[30, 30, 30]], 32, seed=1, epochs=1, shares=4)
+    assert sorted(map(len, batches)) == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("shares", [1, 2, 3])
 def test_every_process_gets_as_many_batches(shares: int) -> None:
     lengths = [list(range(3, 40)), list(range(40, 3, -1))[:37]]

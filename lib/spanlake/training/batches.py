@@ -70,7 +70,7 @@ class LengthBatches(Sampler[list[int]]):
             widest = max(range(len(batches)), key=lambda i: len(batches[i]))
             batch = batches.pop(widest)
             half = (len(batch) + 1) // 2
-            batches += [batch[:half], batch[half:]]
+            batches += [batch[:half], batch[half:] or batch]  # a last one is read twice
         order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
         first = self.epoch * len(self.lengths[0])
         return iter([[first + i for i in batches[place]] for place in order])
