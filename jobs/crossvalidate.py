@@ -5,7 +5,7 @@ FOLDS.tsv has the columns note_id and fold. Trained folds are kept: started agai
 Writes TO/notes.json (counts by note), which `spanlake compare` sets against another run's, and
 TO/calibration.json (temperatures for `calibration:` of a recipe) with TO/reliability.svg; with
 --out into another folder than TO. --with reads every fold by an ensemble, --context with other
-neighbours than the most of the training.
+neighbours than the most of the training; --only takes some folds.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from spanlake.core.errors import ConfigError
-from spanlake.core.labels import load_labels
+from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.train_config import TaggerTrainConfig, load_train_config
 from spanlake.models.scoring import pooled
 from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes
@@ -27,51 +28,64 @@ def job(arguments: argparse.Namespace) -> int:
     config = load_train_config(arguments.config, arguments.overrides)
     if not isinstance(config, TaggerTrainConfig):
         raise ConfigError("only kind: tagger is trained by folds")
-    from spanlake.report.reliability import figure
-    from spanlake.report.reliability import lines as reliability_lines
-    from spanlake.training.datasets import read_gold
-    from spanlake.training.folds import (
-        calibrate,
-        joined_by,
-        out_of_fold,
-        read_folds,
-        read_with,
-        train_folds,
-    )
-    from spanlake.training.recipe import write_json
+    to, labels = arguments.out or Path(config.to), load_labels(config.labels)
+    folds = _folds(config, labels, arguments)
+    to.mkdir(parents=True, exist_ok=True)
+    _score(folds, labels, to)
+    _calibrate(folds, labels, to)
+    return 0
 
-    labels = load_labels(config.labels)
+
+def _folds(config: TaggerTrainConfig, labels: LabelSet, arguments: argparse.Namespace) -> list[Any]:
+    from spanlake.training.datasets import read_gold
+    from spanlake.training.folds import joined_by, read_folds, read_with, train_folds
+
     folders = (*config.folders, *([Path(config.dev)] if config.dev else []))
-    notes = read_gold(folders, labels)
-    folds = joined_by(train_folds(notes, read_folds(arguments.folds), config), arguments.others)
-    if arguments.context is not None:
-        folds = [read_with(fold, arguments.context) for fold in folds]
+    notes, known = read_gold(folders, labels), read_folds(arguments.folds)
+    made = train_folds(notes, known, config, arguments.only)
+    folds = joined_by(made, arguments.others)
+    if arguments.context is None:
+        return folds
+    return [read_with(fold, arguments.context) for fold in folds]
+
+
+def _score(folds: list[Any], labels: LabelSet, to: Path) -> None:
+    from spanlake.training.folds import out_of_fold
+
     scores = out_of_fold(folds)
     by_note = of_notes(scores)
-    to = arguments.out or Path(config.to)
-    to.mkdir(parents=True, exist_ok=True)
     write_notes(by_note, to / "notes.json")
     print(table(pooled(scores.values(), labels)))
     print(lines(intervals(by_note)))
+
+
+def _calibrate(folds: list[Any], labels: LabelSet, to: Path) -> None:
+    from spanlake.report.reliability import figure
+    from spanlake.report.reliability import lines as reliability_lines
+    from spanlake.training.folds import calibrate
+    from spanlake.training.recipe import write_json
+
     calibration, judged = calibrate(folds, labels)
     write_json(to / "calibration.json", calibration.as_dict())
     (to / "reliability.svg").write_text(figure(judged), encoding="utf-8")
     print(f"calibrated on the same notes: {calibration}")
     print(reliability_lines(judged))
-    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(str(__doc__))
     options.add_argument("--folds", type=Path, required=True, help="tab-separated note_id and fold")
+    options.add_argument("--only", type=int, nargs="+", default=[], metavar="K",
+                         help="folds to train and score (default: all)")  # fmt: skip
     options.add_argument("--with", dest="others", type=Path, nargs="*", default=[], metavar="TO",
                          help="folders of other runs over the same folds")  # fmt: skip
     options.add_argument("--context", type=int, choices=range(9), metavar="N",
                          help="neighbours to read with (default: `context`)")  # fmt: skip
     options.add_argument("--out", type=Path, help="folder of what is written (default: `to`)")
     arguments = options.parse_args(argv)
-    if arguments.out is None and (arguments.others or arguments.context is not None):
-        options.error("--with and --context need --out: TO keeps the scores of the plain reading")
+    other = arguments.only or arguments.others or arguments.context is not None
+    if arguments.out is None and other:
+        options.error("--only, --with and --context need --out: TO keeps the scores of all folds")
     return run_job(job, arguments)
 
 

@@ -28,6 +28,7 @@ from spanlake.training.auxiliary import Corpus, auxiliary_of, drawn  # noqa: E40
 from spanlake.training.datasets import examples_of  # noqa: E402
 from spanlake.training.joint import collate_joint, gold_targets, joint_features  # noqa: E402
 from spanlake.training.learner import JointLearner  # noqa: E402
+from spanlake.training.start import start_of  # noqa: E402
 
 KIWI = load_labels("kiwi")
 CHEMICALS = [
@@ -85,7 +86,7 @@ def _beside():
 
 
 def _learner(base: Path) -> JointLearner:
-    module, _ = training.start_of(base, KIWI, _config(base, base, []))
+    module, _ = start_of(base, KIWI, _config(base, base, []))
     return JointLearner(module, auxiliary=_beside().layers)
 
 

@@ -58,6 +58,15 @@ def test_folds_are_read_by_ensembles_of_runs_over_the_same_notes(
         folds.joined_by(second, [tmp_path / "z"])
 
 
+def test_some_folds_are_trained_alone(tiny_base: Path, tmp_path: Path) -> None:
+    config = _config(tiny_base, tmp_path)
+    [one] = folds.train_folds(NOTES, FOLDS, config, [1])
+    assert {gold.note.note_id for gold in one.held_out} == {"b", "c"}
+    assert not (tmp_path / "fold-0").exists()
+    with pytest.raises(ConfigError, match="no note is in fold 7"):
+        folds.train_folds(NOTES, FOLDS, config, [1, 7])
+
+
 def test_folds_are_read_with_other_neighbours(tiny_base: Path, tmp_path: Path) -> None:
     config = _config(tiny_base, tmp_path).model_copy(update={"context": 2})
     [first, _] = folds.train_folds(NOTES, FOLDS, config)

@@ -39,6 +39,7 @@ from spanlake.training.joint import (  # noqa: E402
     joint_features,
 )
 from spanlake.training.learner import JointLearner  # noqa: E402
+from spanlake.training.start import start_of  # noqa: E402
 
 TEXTS = [gold.note.note_text for gold in NOTES] + [
     "Na\u0301usea 😀 and cafe\u0301-au-lait spots, İstanbul\u200d score 3.5×10⁹\u00a0/L",
@@ -308,7 +309,7 @@ def test_ways_of_annotators_are_learnt_and_left_behind(
 
 def test_a_sequence_is_read_as_its_annotators_would_only_in_training(tiny_base: Path) -> None:
     config = _config(tiny_base, tiny_base)
-    module, _ = training.start_of(tiny_base, load_labels("kiwi"), config)
+    module, _ = start_of(tiny_base, load_labels("kiwi"), config)
     learner = JointLearner(module, annotators=2)
     torch.nn.init.ones_(learner.ways.weight)
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,12 +50,16 @@ class Fold:
 
 
 def train_folds(
-    notes: Sequence[GoldNote], folds: Mapping[str, int], config: TaggerTrainConfig
+    notes: Sequence[GoldNote],
+    folds: Mapping[str, int],
+    config: TaggerTrainConfig,
+    only: Collection[int] = (),
 ) -> list[Fold]:
-    """Train a model a fold, into `config.to`/fold-K.
+    """Train a model a fold, or for some folds `only`, into `config.to`/fold-K.
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
-    notes without a fold, or in auxiliary corpora, ConfigError for a base that is a tagger.
+    notes without a fold, or in auxiliary corpora, ConfigError for a base that is a tagger and for
+    a fold that no note is in.
     """
     require_one("training by folds")
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
@@ -66,7 +70,7 @@ def train_folds(
         raise DataError("a note id is given twice: folds are by note id")
     check_beside(config, notes)
     made = []
-    for fold in sorted({folds[one.note.note_id] for one in notes}):
+    for fold in _wanted({folds[one.note.note_id] for one in notes}, only):
         to = str(Path(config.to) / f"fold-{fold}")
         # Uncalibrated: temperatures are fitted on what these models say.
         mine = config.model_copy(update={"to": to, "calibration": None})
@@ -74,6 +78,12 @@ def train_folds(
         held_out = [one for one in notes if folds[one.note.note_id] == fold]
         made.append(Fold(held_out, tagger_config(mine)))
     return made
+
+
+def _wanted(there: set[int], only: Collection[int]) -> list[int]:
+    if missing := set(only) - there:
+        raise ConfigError(f"no note is in fold {', '.join(map(str, sorted(missing)))}")
+    return sorted(only or there)
 
 
 def require_encoder(model: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,17 +11,15 @@ from typing import Any
 
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import ConfigError, DataError, ModelError
+from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.train_config import DistilConfig, Recipe, TaggerTrainConfig
-from spanlake.models.loading import MANIFEST, find_folder, missing_packages
-from spanlake.models.network import load_checkpoint, most_pieces
-from spanlake.models.pieces import Pieces, pieces_of
+from spanlake.core.train_config import Recipe, TaggerTrainConfig
+from spanlake.models.loading import find_folder, missing_packages
+from spanlake.models.network import most_pieces
+from spanlake.models.pieces import Pieces
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.models.tagger.folder import KIND, checked, load_module, save
-from spanlake.models.tagger.module import OnePass, Shape
-from spanlake.models.tagger.pair_features import feature_count
-from spanlake.models.tagger.reader import tag_counts
+from spanlake.models.tagger.folder import KIND, save
+from spanlake.models.tagger.module import OnePass
 from spanlake.training import processes
 from spanlake.training.annotators import annotators_digest, read_annotators
 from spanlake.training.auxiliary import (
@@ -50,6 +47,7 @@ from spanlake.training.recipe import (
     write_json,
 )
 from spanlake.training.relinking import relink
+from spanlake.training.start import Config, parameter_groups, start_of
 from spanlake.training.trainer import BatchTrainer, batch_arguments, last_checkpoint, metrics_of
 
 try:
@@ -57,8 +55,6 @@ try:
     import transformers
 except ImportError:
     raise missing_packages("train") from None
-
-LAYER = re.compile(r"\.(?:layer|layers|albert_layers|block|h)\.(\d+)\.")
 
 
 def train_tagger(
@@ -112,7 +108,6 @@ def _fit(
     fit(known, labels, config, told, beside)
 
 
-Config = TaggerTrainConfig | DistilConfig
 ALONE = Auxiliary()
 
 
@@ -148,42 +143,6 @@ def fit(
         save(module, pieces, labels, top, details)
 
 
-def start_of(base: Path, labels: LabelSet, config: Config) -> tuple[OnePass, Pieces]:
-    """Return what training starts from: an encoder with fresh heads, or a tagger as it is.
-
-    Raises ModelError for a tagger of another label set, ConfigError for one of another shape.
-    """
-    if (base / MANIFEST).is_file():
-        folder, module = checked(base, labels), load_module(base)
-        if module.shape.mixed_layers != config.mixed_layers:
-            raise ConfigError(f"{base} has mixed_layers {module.shape.mixed_layers}: set the same")
-        module.dropout.p = config.dropout
-        return module, folder.pieces()
-    return OnePass(_backbone(base, config), shape_of(labels, config)), pieces_of(base)
-
-
-def shape_of(labels: LabelSet, config: Config) -> Shape:
-    """Return the heads' sizes for a label set."""
-    return Shape(
-        tags=tuple(tag_counts(labels)),
-        relations=len(labels.relations),
-        pair_features=feature_count(labels),
-        mixed_layers=config.mixed_layers,
-        dropout=config.dropout,
-    )
-
-
-def _backbone(base: Path, config: Config) -> Any:
-    """Load an encoder; raises ModelError when weights are missing, ConfigError for its depth."""
-    backbone, missing = load_checkpoint(transformers.AutoModel, base)
-    if missing:
-        raise ModelError(f"{base}: no text encoder: no weights for {', '.join(missing[:4])}")
-    depth = backbone.config.num_hidden_layers
-    if config.mixed_layers > depth:
-        raise ConfigError(f"mixed_layers is {config.mixed_layers}, the model has {depth} layers")
-    return backbone
-
-
 def _train(
     module: OnePass,
     epochs: Sequence[list[Feature]],
@@ -214,24 +173,3 @@ def _train(
     trainer.train(resume_from_checkpoint=last_checkpoint(work, AVERAGE))
     module.load_state_dict(average.state())
     return metrics_of(trainer, began)
-
-
-def parameter_groups(learner: JointLearner, config: Config) -> list[dict[str, Any]]:
-    """Return AdamW's groups: heads at their own rate, each layer at `layer_decay` of the next.
-
-    Biases and norms are not decayed.
-    """
-    depth = learner.module.backbone.config.num_hidden_layers
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for name, parameter in learner.named_parameters():
-        rate = config.head_learning_rate
-        if name.startswith("module.backbone."):
-            match = LAYER.search(name)
-            below = depth - 1 - int(match[1]) if match else depth * ("embed" in name)
-            rate = config.learning_rate * config.layer_decay**below
-        decay = 0.0 if parameter.ndim < 2 else config.weight_decay
-        groups.setdefault((rate, decay), []).append(parameter)
-    return [
-        {"params": parameters, "lr": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
-    ]

@@ -1,0 +1,84 @@
+"""What a tagger's training starts from, and how fast each part of it learns."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from spanlake.core.errors import ConfigError, ModelError
+from spanlake.core.labels import LabelSet
+from spanlake.core.train_config import DistilConfig, TaggerTrainConfig
+from spanlake.models.loading import MANIFEST, missing_packages
+from spanlake.models.network import load_checkpoint
+from spanlake.models.pieces import Pieces, pieces_of
+from spanlake.models.tagger.folder import checked, load_module
+from spanlake.models.tagger.module import OnePass, Shape
+from spanlake.models.tagger.pair_features import feature_count
+from spanlake.models.tagger.reader import tag_counts
+from spanlake.training.learner import JointLearner
+
+try:
+    import transformers
+except ImportError:
+    raise missing_packages("train") from None
+
+Config = TaggerTrainConfig | DistilConfig
+LAYER = re.compile(r"\.(?:layer|layers|albert_layers|block|h)\.(\d+)\.")
+
+
+def start_of(base: Path, labels: LabelSet, config: Config) -> tuple[OnePass, Pieces]:
+    """Return what training starts from: an encoder with fresh heads, or a tagger as it is.
+
+    Raises ModelError for a tagger of another label set, ConfigError for one of another shape.
+    """
+    if (base / MANIFEST).is_file():
+        folder, module = checked(base, labels), load_module(base)
+        if module.shape.mixed_layers != config.mixed_layers:
+            raise ConfigError(f"{base} has mixed_layers {module.shape.mixed_layers}: set the same")
+        module.dropout.p = config.dropout
+        return module, folder.pieces()
+    return OnePass(_backbone(base, config), shape_of(labels, config)), pieces_of(base)
+
+
+def shape_of(labels: LabelSet, config: Config) -> Shape:
+    """Return the heads' sizes for a label set."""
+    return Shape(
+        tags=tuple(tag_counts(labels)),
+        relations=len(labels.relations),
+        pair_features=feature_count(labels),
+        mixed_layers=config.mixed_layers,
+        dropout=config.dropout,
+    )
+
+
+def _backbone(base: Path, config: Config) -> Any:
+    """Load an encoder; raises ModelError when weights are missing, ConfigError for its depth."""
+    backbone, missing = load_checkpoint(transformers.AutoModel, base)
+    if missing:
+        raise ModelError(f"{base}: no text encoder: no weights for {', '.join(missing[:4])}")
+    depth = backbone.config.num_hidden_layers
+    if config.mixed_layers > depth:
+        raise ConfigError(f"mixed_layers is {config.mixed_layers}, the model has {depth} layers")
+    return backbone
+
+
+def parameter_groups(learner: JointLearner, config: Config) -> list[dict[str, Any]]:
+    """Return AdamW's groups: heads at their own rate, each layer at `layer_decay` of the next.
+
+    Biases and norms are not decayed.
+    """
+    depth = learner.module.backbone.config.num_hidden_layers
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in learner.named_parameters():
+        rate = config.head_learning_rate
+        if name.startswith("module.backbone."):
+            match = LAYER.search(name)
+            below = depth - 1 - int(match[1]) if match else depth * ("embed" in name)
+            rate = config.learning_rate * config.layer_decay**below
+        decay = 0.0 if parameter.ndim < 2 else config.weight_decay
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
