@@ -107,7 +107,7 @@ class ExtractorConfig(Model):
     max_pair_words: int = Field(20, ge=1)
     max_pair_tokens: int = Field(48, ge=16)
     pair_threshold: float = Field(0.5, ge=0, le=1)
-    entity_threshold: float = Field(0.0, ge=0, le=1)
+    entity_threshold: float = Field(0.4, ge=0, le=1)
     relation_threshold: float = Field(0.4, ge=0, le=1)
     batch_tokens: int = Field(4096, ge=16)
     device: Literal["auto", "cpu", "cuda"] = "auto"
