@@ -18,6 +18,7 @@ from spanlake.core.train_config import DistilConfig, TaggerTrainConfig  # noqa: 
 from spanlake.core.units import Unit  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.training import distilling  # noqa: E402
+from spanlake.training.apart import learnt_by  # noqa: E402
 from spanlake.training.distilling import distil, silver_targets, texts_of  # noqa: E402
 from spanlake.training.tagger import train_tagger  # noqa: E402
 
@@ -84,6 +85,7 @@ def test_a_student_learns_what_its_teachers_say(
     ]
     assert len(said[0] & said[1]) > 0.7 * len(said[1]) > 5
     assert distil(config) == metrics  # not made again
+    assert learnt_by(config.to) == learnt_by(teachers[0]) != set()
 
 
 def test_what_the_teachers_said_is_not_asked_twice(

@@ -13,7 +13,7 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 from spanlake.core.errors import ConfigError, DataError  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.training import folds  # noqa: E402
-from spanlake.training.apart import check_apart  # noqa: E402
+from spanlake.training.apart import check_apart, learnt_by  # noqa: E402
 
 FOLDS = {"a": 0, "b": 1, "c": 1, "elsewhere": 7}
 
@@ -65,6 +65,22 @@ def test_some_folds_are_trained_alone(tiny_base: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "fold-0").exists()
     with pytest.raises(ConfigError, match="no note is in fold 7"):
         folds.train_folds(NOTES, FOLDS, config, [1, 7])
+
+
+def test_a_fold_goes_on_from_what_has_not_learnt_its_notes(tiny_base: Path, tmp_path: Path) -> None:
+    folds.train_folds(NOTES, FOLDS, _config(tiny_base, tmp_path / "x"))
+    further = _config(tmp_path / "x" / "fold-{fold}", tmp_path / "y")
+    made = folds.train_folds(NOTES, FOLDS, further)
+    assert [learnt_by(str(one.reading.model)) for one in made] == [
+        learnt_by(str(tmp_path / "x" / f"fold-{k}")) for k in (0, 1)
+    ]
+    with pytest.raises(ConfigError, match="fold-1 may have learnt the notes of fold 0"):
+        folds.train_folds(NOTES, FOLDS, _config(tmp_path / "x" / "fold-1", tmp_path / "z"))
+    assert not (tmp_path / "z").exists()
+    manifest = tmp_path / "x" / "fold-0" / "spanlake.json"
+    manifest.write_text(manifest.read_text().replace("learnt_sha256", "of_old"))
+    with pytest.raises(ConfigError, match="may have learnt"):
+        folds.train_folds(NOTES, FOLDS, further)
 
 
 def test_folds_are_read_with_other_neighbours(tiny_base: Path, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_model_a_size_is_trained_once_and_scored_on_the_dev_notes(
     assert (to / "learning_curve.csv").read_text() == written
     capsys.readouterr()
     assert _job([*call, "--set", f"model={to / 'notes-2'}"]) == 1
-    assert "is a tagger, which may have learnt" in capsys.readouterr().err
+    assert "may have learnt the notes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from spanlake.core.train_config import DistilConfig
 from spanlake.core.units import Note, Unit, units_of
 from spanlake.models.tagger.extractor import OnePassTagger, ReadText
 from spanlake.models.tagger.folder import KIND, fingerprint, locate
+from spanlake.training.apart import learnt_by
 from spanlake.training.joint import Target
 from spanlake.training.processes import require_one
 from spanlake.training.recipe import METRICS, WORK, make, unlabelled_recipe, write_json
@@ -54,7 +55,9 @@ def _fit(notes: Sequence[Note], config: DistilConfig, recipe: dict[str, Any]) ->
     texts = texts_of(notes)
     teacher = OnePassTagger(_reading(config))
     targets = list(silver_targets(texts, teacher, Path(config.to) / WORK))
-    fit(targets, labels, config, {"recipe": recipe, "notes": len(notes), "texts": len(texts)})
+    learnt = set().union(*map(learnt_by, [config.model, *config.teachers]))
+    told = {"recipe": recipe, "learnt_sha256": sorted(learnt)}
+    fit(targets, labels, config, {**told, "notes": len(notes), "texts": len(texts)})
 
 
 def _reading(config: DistilConfig) -> ExtractorConfig:

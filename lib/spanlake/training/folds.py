@@ -15,15 +15,14 @@ from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.note_table import read_note_table
 from spanlake.core.train_config import TaggerTrainConfig
-from spanlake.models.loading import MANIFEST, find_folder, read_manifest
 from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.models.tagger.folder import KIND
-from spanlake.training.apart import check_apart
+from spanlake.training.apart import check_apart, learnt_by
 from spanlake.training.auxiliary import read_auxiliary
 from spanlake.training.calibrating import Outcomes, fit_calibration, observe, outcomes
 from spanlake.training.processes import require_one
+from spanlake.training.recipe import notes_digest
 from spanlake.training.tagger import tagger_config, train_tagger
 
 
@@ -58,38 +57,43 @@ def train_folds(
     """Train a model a fold, or for some folds `only`, into `config.to`/fold-K.
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
-    notes without a fold, or in auxiliary corpora, ConfigError for a base that is a tagger and for
-    a fold that no note is in.
+    notes without a fold, or in auxiliary corpora, ConfigError for a fold that no note is in and for
+    a base that has learnt other notes than its fold's; ``{fold}`` in `config.model` is the number.
     """
     require_one("training by folds")
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
     if strangers:
         raise DataError(f"{len(strangers)} notes have no fold: {', '.join(strangers[:10])}")
-    require_encoder(config.model)
     if len({one.note.note_id for one in notes}) < len(notes):
         raise DataError("a note id is given twice: folds are by note id")
     check_beside(config, notes)
-    made = []
+    plans = []
     for fold in _wanted({folds[one.note.note_id] for one in notes}, only):
-        to = str(Path(config.to) / f"fold-{fold}")
-        # Uncalibrated: temperatures are fitted on what these models say.
-        mine = config.model_copy(update={"to": to, "calibration": None})
-        train_tagger([one for one in notes if folds[one.note.note_id] != fold], [], mine)
+        learnt = [one for one in notes if folds[one.note.note_id] != fold]
+        plans.append((fold, learnt, _config_of(fold, learnt, config)))
+    made = []
+    for fold, learnt, mine in plans:  # all of which are sound
+        train_tagger(learnt, [], mine)
         held_out = [one for one in notes if folds[one.note.note_id] == fold]
         made.append(Fold(held_out, tagger_config(mine)))
     return made
+
+
+def _config_of(
+    fold: int, learnt: Sequence[GoldNote], config: TaggerTrainConfig
+) -> TaggerTrainConfig:
+    base = config.model.replace("{fold}", str(fold))
+    if not learnt_by(base) <= {notes_digest(learnt)}:
+        raise ConfigError(f"{base} may have learnt the notes of fold {fold}, which it is scored on")
+    to = str(Path(config.to) / f"fold-{fold}")
+    # Uncalibrated: temperatures are fitted on what these models say.
+    return config.model_copy(update={"model": base, "to": to, "calibration": None})
 
 
 def _wanted(there: set[int], only: Collection[int]) -> list[int]:
     if missing := set(only) - there:
         raise ConfigError(f"no note is in fold {', '.join(map(str, sorted(missing)))}")
     return sorted(only or there)
-
-
-def require_encoder(model: str) -> None:
-    """Raise ConfigError for a base that is a tagger: it may have learnt the notes to score."""
-    if (find_folder(model) / MANIFEST).is_file():
-        raise ConfigError(f"{model} is a tagger, which may have learnt the notes that are scored")
 
 
 def check_beside(config: TaggerTrainConfig, scored: Sequence[GoldNote]) -> None:
@@ -111,9 +115,9 @@ def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:
 def _joined(reading: ExtractorConfig, others: Sequence[Path]) -> ExtractorConfig:
     mine = Path(str(reading.model))
     members = [mine, *(other / mine.name for other in others)]
-    learnt = [read_manifest(m, KIND)["training"]["recipe"]["notes_sha256"] for m in members]
-    for member, notes in zip(members, learnt, strict=True):
-        if notes != learnt[0]:
+    learnt = learnt_by(str(mine))
+    for member in members:
+        if not learnt_by(str(member)) <= learnt:
             raise ConfigError(f"{member} was trained on other notes than {mine}")
     return reading.model_copy(update={"model": None, "models": tuple(map(str, members))})
 

@@ -22,6 +22,7 @@ from spanlake.models.tagger.folder import KIND, save
 from spanlake.models.tagger.module import OnePass
 from spanlake.training import processes
 from spanlake.training.annotators import annotators_digest, read_annotators
+from spanlake.training.apart import learnt_by
 from spanlake.training.auxiliary import (
     Auxiliary,
     Corpus,
@@ -104,7 +105,13 @@ def _fit(
         for target, example in zip(targets, examples, strict=True)
     ]
     beside = auxiliary_of(corpora, labels, config.auxiliary_share)
-    told = {"recipe": recipe, **counts, "data": dict(data), "auxiliary": list(beside.counts)}
+    told = {
+        "recipe": recipe,
+        "learnt_sha256": sorted({recipe["notes_sha256"], *learnt_by(config.model)}),
+        **counts,
+        "data": dict(data),
+        "auxiliary": list(beside.counts),
+    }
     fit(known, labels, config, told, beside)
 
 
