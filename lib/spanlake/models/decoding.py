@@ -45,10 +45,9 @@ class TagDecoder:
         """Return the entities of the best legal path, and how probable it is that they are all.
 
         An entity's score is the probability of exactly its words and its label among all legal
-        paths; those below `threshold` are left out. `probabilities` has a row of classes a word;
-        rows where `seen` is false (words of
-        which the tokenizer leaves nothing) say nothing: such a word is inside an entity that goes
-        on after it, and outside everywhere else.
+        paths; those below `threshold` are left out. `probabilities` has a row of classes a word.
+        Rows where `seen` is false (words of which the tokenizer leaves nothing) say nothing: such
+        a word is inside an entity that goes on after it, and outside everywhere else.
         """
         if not seen.any():
             return [], 1.0
