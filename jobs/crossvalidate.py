@@ -2,10 +2,11 @@
 
 python jobs/crossvalidate.py --config conf/train_tagger.yml --folds FOLDS.tsv --set to=build/folds/x
 FOLDS.tsv has the columns note_id and fold. Trained folds are kept: started again, it goes on.
-Writes TO/notes.json (counts by note), which `spanlake compare` sets against another run's, and
-TO/calibration.json (temperatures for `calibration:` of a recipe) with TO/reliability.svg; with
---out into another folder than TO. --with reads every fold by an ensemble, --context with other
-neighbours than the most of the training; --only takes some folds.
+Writes TO/calibration.json (temperatures for `calibration:` of a recipe), TO/reliability.svg, and
+TO/notes.json (counts by note of readings with these temperatures), which `spanlake compare` sets
+against another run's; with --out into another folder than TO. --only takes some folds, --with
+reads every fold by an ensemble, --context with other neighbours than the most of the training.
+`{fold}` in the recipe's `model` stands for the fold's number.
 """
 
 from __future__ import annotations
@@ -31,8 +32,7 @@ def job(arguments: argparse.Namespace) -> int:
     to, labels = arguments.out or Path(config.to), load_labels(config.labels)
     folds = _folds(config, labels, arguments)
     to.mkdir(parents=True, exist_ok=True)
-    _score(folds, labels, to)
-    _calibrate(folds, labels, to)
+    _score(folds, labels, to, _calibrate(folds, labels, to))
     return 0
 
 
@@ -49,17 +49,17 @@ def _folds(config: TaggerTrainConfig, labels: LabelSet, arguments: argparse.Name
     return [read_with(fold, arguments.context) for fold in folds]
 
 
-def _score(folds: list[Any], labels: LabelSet, to: Path) -> None:
+def _score(folds: list[Any], labels: LabelSet, to: Path, calibration: Any) -> None:
     from spanlake.training.folds import out_of_fold
 
-    scores = out_of_fold(folds)
+    scores = out_of_fold(folds, calibration)  # as a model is read that has these temperatures
     by_note = of_notes(scores)
     write_notes(by_note, to / "notes.json")
     print(table(pooled(scores.values(), labels)))
     print(lines(intervals(by_note)))
 
 
-def _calibrate(folds: list[Any], labels: LabelSet, to: Path) -> None:
+def _calibrate(folds: list[Any], labels: LabelSet, to: Path) -> Any:
     from spanlake.report.reliability import figure
     from spanlake.report.reliability import lines as reliability_lines
     from spanlake.training.folds import calibrate
@@ -70,6 +70,7 @@ def _calibrate(folds: list[Any], labels: LabelSet, to: Path) -> None:
     (to / "reliability.svg").write_text(figure(judged), encoding="utf-8")
     print(f"calibrated on the same notes: {calibration}")
     print(reliability_lines(judged))
+    return calibration
 
 
 def main(argv: list[str] | None = None) -> int:

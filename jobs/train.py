@@ -20,11 +20,14 @@ from spanlake.training.datasets import read_gold
 
 def job(arguments: argparse.Namespace) -> int:
     config = load_train_config(arguments.config, arguments.overrides)
+    from spanlake.training.folds import check_unlearnt
     from spanlake.training.processes import is_first
 
     trainer, labels = _trainer(config), load_labels(config.labels)
     dev = read_gold([Path(config.dev)], labels) if config.dev else []
-    metrics = trainer(read_gold(config.folders, labels), dev, config)
+    notes = read_gold(config.folders, labels)
+    check_unlearnt(notes, dev, config)
+    metrics = trainer(notes, dev, config)
     return print_training(metrics, config.to) if is_first() else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,11 +26,31 @@ from spanlake.training.tagger import train_tagger  # noqa: E402
 
 EPOCHS = 30
 TRAIN = """
-import sys
+import hashlib, json, os, sys
+from pathlib import Path
 from gold_notes import NOTES
 from spanlake.core.train_config import TaggerTrainConfig
-from spanlake.training.tagger import train_tagger
-train_tagger(NOTES, NOTES, TaggerTrainConfig.model_validate_json(sys.argv[1]))
+from spanlake.training import batches, tagger
+
+read, weights = [], []
+item, state = batches.ByEpoch.__getitem__, tagger.WeightAverage.state
+
+
+def noted(self, number):
+    read.append(number)
+    return item(self, number)
+
+
+def digested(self):
+    found = state(self)
+    whole = b"".join(found[name].numpy().tobytes() for name in sorted(found))
+    weights.append(hashlib.sha256(whole).hexdigest())
+    return found
+
+
+batches.ByEpoch.__getitem__, tagger.WeightAverage.state = noted, digested
+tagger.train_tagger(NOTES, NOTES, TaggerTrainConfig.model_validate_json(sys.argv[1]))
+Path(sys.argv[2], os.environ["RANK"]).write_text(json.dumps([read, weights]))
 """
 
 
@@ -41,17 +62,30 @@ def _options(base: Path, to: Path) -> str:
     })  # fmt: skip
 
 
+def _launch(script: Path, options: str) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               "--nproc-per-node", "2", str(script), options, str(script.parent)]  # fmt: skip
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(
+        command, env=environment, text=True, stderr=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        said = run.communicate(timeout=300)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        raise
+    assert run.returncode == 0, "".join(line for line in said.splitlines(True) if "rank" in line)[
+        -3000:
+    ]
+
+
 def test_two_processes_share_the_batches_and_train_one_model(
     tiny_base: Path, tmp_path: Path
 ) -> None:
     script, to = tmp_path / "train.py", tmp_path / "together"
     script.write_text(TRAIN)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-              "--nproc-per-node", "2", str(script), _options(tiny_base, to)]  # fmt: skip
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(launch, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    _launch(script, _options(tiny_base, to))
     metrics = json.loads((to / "metrics.json").read_text())
     config = TaggerTrainConfig.model_validate_json(_options(tiny_base, tmp_path / "alone"))
     alone = train_tagger(NOTES, NOTES, config)
@@ -59,6 +93,21 @@ def test_two_processes_share_the_batches_and_train_one_model(
     assert metrics["dev"]["main"]["f1"] > 0.8
     assert metrics["steps"] == EPOCHS * math.ceil(alone["steps"] / EPOCHS / 2)
     assert not (to / ".training").exists()
+
+    (first, one), (second, other) = (json.loads((tmp_path / rank).read_text()) for rank in "01")
+    assert one == other != []  # gradients were shared
+    count = metrics["examples"]
+    assert {number % count for number in [*first, *second]} == set(range(count))
+    half = len(first) // EPOCHS
+    assert len({tuple(first[i : i + half]) for i in range(0, len(first), half)}) > 3  # new orders
+
+    trained = (to / "model.safetensors").stat().st_mtime_ns
+    _launch(script, _options(tiny_base, to))
+    assert (to / "model.safetensors").stat().st_mtime_ns == trained
+    again = TaggerTrainConfig.model_validate_json(_options(tiny_base, to))
+    assert (
+        train_tagger(NOTES, NOTES, again)["steps"] == alone["steps"]
+    )  # one process: another recipe
 
 
 def test_processes_without_a_batch_of_their_own_get_another_ones() -> None:

@@ -54,13 +54,13 @@ class TagDecoder:
         shares = probabilities[seen] @ self.classes
         path = best_path(np.log(shares + TINY), self.steps)
         chain = LegalTags(shares, np.isfinite(self.steps).astype(np.float64))
-        scored = [(chain.span(*run), run) for run in _runs(self._names(path), self.tags)]
+        scored = [(_rounded(chain.span(*run)), run) for run in _runs(self._names(path), self.tags)]
         for first, last, *_ in (run for score, run in scored if score < threshold):
             path[first:last] = 0
         scores = [score for score, _ in scored if score >= threshold]
         found = decode(words, _fill(self._names(path), seen))
         entities = [
-            _scored(text, span, label, score)
+            entity_at(text, span.start, span.end, label, score)
             for (span, label), score in zip(found, scores, strict=True)
         ]
         return entities, min(1.0, chain.sequence(path.tolist()))
@@ -123,8 +123,9 @@ def _fill(tags: list[str], seen: np.ndarray) -> list[str]:
     return filled
 
 
-def _scored(text: str, span: Span, label: str, score: float) -> Entity:
-    return entity_at(text, span.start, span.end, label, round(min(1.0, score), SCORE_DIGITS))
+def _rounded(score: float) -> float:
+    """Return a score as it is told, and compared with a threshold."""
+    return round(min(1.0, score), SCORE_DIGITS)
 
 
 def check_label_map(label_map: Mapping[str, str], labels: LabelSet) -> None:

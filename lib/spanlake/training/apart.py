@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import DataError
@@ -22,11 +24,19 @@ def check_apart(learnt: Iterable[GoldNote], scored: Sequence[GoldNote]) -> None:
 
 
 def learnt_by(model: str) -> set[str]:
-    """Return the digests (`notes_digest`) of the annotated notes that a model or its teachers learnt.
+    """Return the digests (`notes_digest`) of the annotated notes that a model has learnt.
 
-    None for an encoder. What a tagger without such a record has learnt equals nothing.
+    Those of its base and its teachers count; an encoder has none. What a trained model without
+    such a record has learnt equals nothing.
     """
     folder = find_folder(model)
+    if (folder.parent / MANIFEST).is_file():  # a part of `bert`
+        return {_unknown(folder.parent)}
     if not (folder / MANIFEST).is_file():
         return set()
-    return set(read_manifest(folder, KIND)["training"].get("learnt_sha256", [f"unknown, {folder}"]))
+    told = read_manifest(folder, KIND)["training"].get("learnt_sha256")
+    return set(told or [_unknown(folder)])
+
+
+def _unknown(folder: Path) -> str:
+    return f"unknown {hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()}"

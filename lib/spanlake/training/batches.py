@@ -57,6 +57,11 @@ class LengthBatches(Sampler[list[int]]):
         most = max(len(self._cut_all(epoch)) for epoch in range(epochs))
         self.count = most + -most % shares
 
+    @property
+    def sampler(self) -> LengthBatches:
+        """Where older Accelerates look for `set_epoch` when several processes share the batches."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch's batches come next; called by Accelerate."""
         self.epoch = epoch

@@ -61,9 +61,9 @@ def _fit(notes: Sequence[Note], config: DistilConfig, recipe: dict[str, Any]) ->
 
 
 def _reading(config: DistilConfig) -> ExtractorConfig:
-    """Return how the teachers read: as the student will."""
+    """Return how the teachers read: as the student will, but for what is left out at last."""
     shared = config.model_dump(include={"labels", "max_tokens", "stride", "max_pair_words"})
-    return ExtractorConfig(kind=KIND, models=config.teachers, **shared)
+    return ExtractorConfig(kind=KIND, models=config.teachers, entity_threshold=0.0, **shared)
 
 
 def texts_of(notes: Sequence[Note]) -> list[str]:

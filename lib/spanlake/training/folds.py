@@ -14,7 +14,7 @@ from spanlake.core.counts import Scores
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.note_table import read_note_table
-from spanlake.core.train_config import TaggerTrainConfig
+from spanlake.core.train_config import TaggerTrainConfig, TrainConfig
 from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
@@ -61,45 +61,73 @@ def train_folds(
     a base that has learnt other notes than its fold's; ``{fold}`` in `config.model` is the number.
     """
     require_one("training by folds")
+    _check(notes, folds, config)
+    numbers = _numbers({folds[one.note.note_id] for one in notes}, only)
+    plans = [_plan(number, notes, folds, config) for number in numbers]  # all are sound
+    trained = []
+    for learnt, held_out, mine in plans:
+        train_tagger(learnt, [], mine)
+        trained.append(Fold(held_out, tagger_config(mine)))
+    return trained
+
+
+def _check(notes: Sequence[GoldNote], folds: Mapping[str, int], config: TaggerTrainConfig) -> None:
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
     if strangers:
         raise DataError(f"{len(strangers)} notes have no fold: {', '.join(strangers[:10])}")
     if len({one.note.note_id for one in notes}) < len(notes):
         raise DataError("a note id is given twice: folds are by note id")
     check_beside(config, notes)
-    plans = []
-    for fold in _wanted({folds[one.note.note_id] for one in notes}, only):
-        learnt = [one for one in notes if folds[one.note.note_id] != fold]
-        plans.append((fold, learnt, _config_of(fold, learnt, config)))
-    made = []
-    for fold, learnt, mine in plans:  # all of which are sound
-        train_tagger(learnt, [], mine)
-        held_out = [one for one in notes if folds[one.note.note_id] == fold]
-        made.append(Fold(held_out, tagger_config(mine)))
-    return made
 
 
-def _config_of(
-    fold: int, learnt: Sequence[GoldNote], config: TaggerTrainConfig
-) -> TaggerTrainConfig:
-    base = config.model.replace("{fold}", str(fold))
-    if not learnt_by(base) <= {notes_digest(learnt)}:
-        raise ConfigError(f"{base} may have learnt the notes of fold {fold}, which it is scored on")
-    to = str(Path(config.to) / f"fold-{fold}")
-    # Uncalibrated: temperatures are fitted on what these models say.
-    return config.model_copy(update={"model": base, "to": to, "calibration": None})
-
-
-def _wanted(there: set[int], only: Collection[int]) -> list[int]:
+def _numbers(there: set[int], only: Collection[int]) -> list[int]:
     if missing := set(only) - there:
         raise ConfigError(f"no note is in fold {', '.join(map(str, sorted(missing)))}")
-    return sorted(only or there)
+    return sorted(set(only) or there)
+
+
+Plan = tuple[list[GoldNote], list[GoldNote], TaggerTrainConfig]
+
+
+def _plan(
+    number: int, notes: Sequence[GoldNote], folds: Mapping[str, int], config: TaggerTrainConfig
+) -> Plan:
+    """Return the notes that a fold's model learns, those it is scored on, and its recipe."""
+    learnt = [one for one in notes if folds[one.note.note_id] != number]
+    held_out = [one for one in notes if folds[one.note.note_id] == number]
+    check_apart(learnt, held_out)
+    base = config.model.replace("{fold}", str(number))
+    if not learnt_by(base) <= {notes_digest(learnt)}:
+        raise ConfigError(
+            f"{base} has learnt other notes than the model of fold {number} may, or does not tell"
+        )
+    to = str(Path(config.to) / f"fold-{number}")
+    # Uncalibrated: temperatures are fitted on what these models say.
+    return (
+        learnt,
+        held_out,
+        config.model_copy(update={"model": base, "to": to, "calibration": None}),
+    )
 
 
 def check_beside(config: TaggerTrainConfig, scored: Sequence[GoldNote]) -> None:
     """Raise DataError where notes that will be scored are in the recipe's auxiliary corpora."""
     for corpus in read_auxiliary(config.auxiliary):
         check_apart(corpus.notes, scored)
+
+
+def check_unlearnt(
+    notes: Sequence[GoldNote], scored: Sequence[GoldNote], config: TrainConfig
+) -> None:
+    """Raise DataError where `scored` are among what is learnt, ConfigError where they may be.
+
+    What is learnt are the `notes`, auxiliary corpora, and whatever the base has learnt before.
+    """
+    check_apart(notes, scored)
+    if isinstance(config, TaggerTrainConfig):
+        check_beside(config, scored)
+    if scored and learnt_by(config.model):
+        raise ConfigError(f"{config.model} may have learnt the notes that are scored: set dev=null")
 
 
 def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:
@@ -118,7 +146,7 @@ def _joined(reading: ExtractorConfig, others: Sequence[Path]) -> ExtractorConfig
     learnt = learnt_by(str(mine))
     for member in members:
         if not learnt_by(str(member)) <= learnt:
-            raise ConfigError(f"{member} was trained on other notes than {mine}")
+            raise ConfigError(f"{member} was trained on other notes than {mine}, or does not tell")
     return reading.model_copy(update={"model": None, "models": tuple(map(str, members))})
 
 
@@ -127,11 +155,11 @@ def read_with(fold: Fold, context: int) -> Fold:
     return replace(fold, reading=fold.reading.model_copy(update={"context": context}))
 
 
-def out_of_fold(folds: Sequence[Fold]) -> dict[str, Scores]:
+def out_of_fold(folds: Sequence[Fold], calibration: Calibration | None = None) -> dict[str, Scores]:
     """Return every note's scores by the model of its fold."""
     scores: dict[str, Scores] = {}
     for fold in folds:
-        scores |= scores_by_note(fold.held_out, fold.reader())
+        scores |= scores_by_note(fold.held_out, fold.reader(calibration))
     return scores
 
 

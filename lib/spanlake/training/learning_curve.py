@@ -13,8 +13,7 @@ from spanlake.core.errors import ConfigError
 from spanlake.core.train_config import TaggerTrainConfig
 from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.training.apart import check_apart, learnt_by
-from spanlake.training.folds import check_beside
+from spanlake.training.folds import check_unlearnt
 from spanlake.training.processes import require_one
 from spanlake.training.tagger import tagger_config, train_tagger
 
@@ -44,13 +43,10 @@ def train_sizes(
     """Train a model a size, into `config.to`/notes-N; return its scores of every note of `dev`.
 
     A size that is already trained by the same recipe is not trained again. Raises DataError for
-    notes of `dev` among `notes`, ConfigError for a base that has learnt notes and as `subsets` does.
+    notes of `dev` among `notes`, ConfigError as `subsets` and for a base that has learnt notes.
     """
     require_one("a learning curve")
-    check_apart(notes, dev)
-    check_beside(config, dev)
-    if learnt_by(config.model):
-        raise ConfigError(f"{config.model} may have learnt the notes that are scored")
+    check_unlearnt(notes, dev, config)
     scores = {}
     for size, chosen in subsets(notes, sizes, config.seed).items():
         to = str(Path(config.to) / f"notes-{size}")

@@ -17,6 +17,7 @@ from spanlake.core.units import Note
 from spanlake.models.loading import find_folder
 from spanlake.models.network import load_checkpoint, most_pieces
 from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
+from spanlake.training.apart import learnt_by
 from spanlake.training.batches import ByEpoch
 from spanlake.training.masking import MaskedTrainer, WordMasker, masking_features
 from spanlake.training.processes import require_one
@@ -41,6 +42,8 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
     recipe, unless `config.resume` is false. Source: arXiv 2004.10964 (task-adaptive pretraining).
     """
     require_one("pretraining")
+    if learnt_by(config.model):
+        raise ConfigError(f"{config.model} has learnt annotated notes: pretrain an encoder")
     top, notes = Path(config.to), unlabelled_notes(config)
     recipe = unlabelled_recipe(notes, config)
     done = top / METRICS

@@ -78,6 +78,7 @@ def _machinery(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
         "code": f"{TRAINER_VERSION} {SPLITTER_VERSION}",
         "bf16": uses_bf16(config),
         "packages": {name: version(name) for name in PACKAGES},
+        "processes": processes.count(),  # they divide the steps
     }
 
 

@@ -138,6 +138,8 @@ def fit(
     own = [cut(targets, seed=(config.seed, i)) for i in range(config.epochs if varied else 1)]
     epochs = beside.mixed(own, cut, epochs=config.epochs, seed=config.seed)
     metrics = _train(module, epochs, beside.layers, pieces, config, top / WORK)
+    if not processes.is_first():
+        return
     options = {"epochs": config.link_epochs, "seed": config.seed}
     metrics["link_loss_by_epoch"] = relink(module, own[0], pieces.pad, **options)
     details = {
@@ -146,8 +148,7 @@ def fit(
         "calibration": read_calibration(config.calibration),
         "training": {**told, **metrics},
     }
-    if processes.is_first():
-        save(module, pieces, labels, top, details)
+    save(module, pieces, labels, top, details)
 
 
 def _train(

@@ -208,9 +208,9 @@ class OnePassTagger:
         found = []
         for (head, tail), row in zip(places, scores.tolist(), strict=True):
             for label, linked in zip(self.labels.relations, row, strict=True):
-                score = linked * sure[head] * sure[tail]
+                score = round(linked * sure[head] * sure[tail], SCORE_DIGITS)
                 if linked >= self.config.pair_threshold and score >= self.config.relation_threshold:
-                    found.append(Relation(head, tail, label, round(score, SCORE_DIGITS)))
+                    found.append(Relation(head, tail, label, score))
         return found
 
 
