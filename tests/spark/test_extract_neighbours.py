@@ -37,7 +37,7 @@ def extractor(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Extr
     rates = {"learning_rate": 1e-2, "weight_average": 0.0, "epochs": 12, "batch_tokens": 64}
     recipe = {"model": str(tiny_base), "train": "notes", "to": to, **reading, **rates}
     train_tagger(GOLD, [], TaggerTrainConfig.model_validate(recipe))
-    return ExtractorConfig.model_validate({"model": to, **reading})
+    return ExtractorConfig.model_validate({"model": to, "entity_threshold": 0.0, **reading})
 
 
 def test_equal_sentences_are_read_with_their_own_neighbours(tables, source, config, extractor):
