@@ -43,7 +43,9 @@ def test_it_is_no_larger_than_promised_and_names_no_place_of_its_making() -> Non
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     manifest = (bundled() / "spanlake.json").read_text(encoding="utf-8")
     assert json.loads(manifest)["kind"] == "tagger"
-    assert "/" not in json.loads(manifest)["training"]["recipe"]["model"]
+    training = json.loads(manifest)["training"]
+    assert "/" not in training["recipe"]["model"]
+    assert all(len(bytes.fromhex(digest)) == 32 for digest in training["learnt_sha256"])
 
 
 def test_it_beats_the_dictionary_on_the_bundled_notes(samples: Path) -> None:
