@@ -52,9 +52,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument(
-        "ours", type=Path, help="counts by note, of evaluate --notes or jobs/crossvalidate.py"
+        "ours",
+        type=Path,
+        help="the run whose gains are told: a file of evaluate --notes or jobs/crossvalidate.py,"
+        " or with --gold a folder of .ann files",
     )
-    compare.add_argument("theirs", type=Path, help="the same of the run to compare with")
+    compare.add_argument("theirs", type=Path, help="the run that it is compared with")
     compare.add_argument("--gold", type=Path, help="gold notes: then the two are .ann folders")
     compare.add_argument("--labels", default="kiwi", help="label set of the folders")
     compare.add_argument("--to", type=Path, help="with --gold: write a JSON line a changed entity")

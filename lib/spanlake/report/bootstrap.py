@@ -118,7 +118,8 @@ def lines(found: Mapping[str, Interval], *, signed: bool = False) -> str:
 def _line(name: str, one: Interval, sign: str) -> str:
     if one.value is None or one.low is None or one.high is None:
         value = "-" if one.value is None else format(100 * one.value, f"{sign}.1f")
-        return f"{name:<28}{value:>8}  [no interval: undefined in some samples]"
+        why = "not scored" if one.value is None else "no interval: undefined in some samples"
+        return f"{name:<28}{value:>8}  [{why}]"
     value, low, high = (format(100 * x, f"{sign}.1f") for x in (one.value, one.low, one.high))
     return f"{name:<28}{value:>8}  [{low}, {high}]{' *' * bool(sign and one.excludes_zero)}"
 
