@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_recipe import tiny_recipe
 
 from gold_notes import NOTES, gold_note
 
@@ -20,7 +21,6 @@ from safetensors.torch import load_file  # noqa: E402
 from spanlake.core.corpora import GoldNote, write_brat  # noqa: E402
 from spanlake.core.errors import ConfigError, DataError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.models.pieces import pieces_of  # noqa: E402
 from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
@@ -47,25 +47,6 @@ EVENT = {
 SENTENCE = {"id": "1", "context": "Rash after ferrol.", "annotations": [{"events": [EVENT]}]}
 
 
-def _config(base: Path, to: Path, auxiliary: list[dict[str, Any]], **options) -> TaggerTrainConfig:
-    values = {
-        "kind": "tagger",
-        "model": str(base),
-        "train": "notes",
-        "to": str(to),
-        "epochs": 30,
-        "learning_rate": 1e-2,
-        "head_learning_rate": 1e-2,
-        "weight_average": 0.5,
-        "batch_tokens": 64,
-        "max_tokens": 32,
-        "stride": 8,
-        "dropout": 0.0,
-        "auxiliary": auxiliary,
-    }
-    return TaggerTrainConfig.model_validate(values | options)
-
-
 def _sources(top: Path) -> list[dict[str, Any]]:
     """Write three small corpora in three formats."""
     write_brat(top / "trials", TRIALS)
@@ -86,7 +67,7 @@ def _beside():
 
 
 def _learner(base: Path) -> JointLearner:
-    module, _ = start_of(base, KIWI, _config(base, base, []))
+    module, _ = start_of(base, KIWI, tiny_recipe(base, base))
     return JointLearner(module, auxiliary=_beside().layers)
 
 
@@ -118,7 +99,7 @@ def trained(
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(training, "JointLearner", Kept)
-        config = _config(tiny_base, top / "t", _sources(top), auxiliary_share=2.0)
+        config = tiny_recipe(tiny_base, top / "t", auxiliary=_sources(top), auxiliary_share=2.0)
         metrics = training.train_tagger(NOTES, NOTES, config)
     return top, metrics, learners[0]
 
@@ -130,7 +111,7 @@ def test_ours_is_learnt_beside_them_and_their_heads_are_left_behind(
     assert metrics["dev"]["main"]["f1"] > 0.8
     assert metrics["dev"]["relations_gold_entities"]["f1"] > 0.8
     assert [head.out_features for head in learner.heads] == [7 * 2 + 1 + 6 * 2 + 1, 5, 36]
-    training.train_tagger(NOTES, [], _config(tiny_base, tmp_path / "t", [], epochs=1))
+    training.train_tagger(NOTES, [], tiny_recipe(tiny_base, tmp_path / "t", epochs=1))
     with_them, alone = (load_file(folder / "t" / WEIGHTS) for folder in (top, tmp_path))
     assert {name: one.shape for name, one in with_them.items()} == {
         name: one.shape for name, one in alone.items()
@@ -171,7 +152,7 @@ def test_a_killed_training_with_them_ends_as_if_nothing_had_happened(
 ) -> None:
     sources = _sources(tmp_path)
     whole, broken = (
-        _config(tiny_base, tmp_path / name, sources, epochs=4, dropout=0.1)
+        tiny_recipe(tiny_base, tmp_path / name, auxiliary=sources, epochs=4, dropout=0.1)
         for name in ("whole", "broken")
     )
     expected = training.train_tagger(NOTES, [], whole)
@@ -199,7 +180,7 @@ def test_a_recipe_says_what_they_are_and_not_where(
     assert str(top) not in json.dumps(recipe)
     assert recipe["auxiliary_share"] == 2.0
     written = (top / "t" / WEIGHTS).stat().st_mtime_ns
-    moved = _config(tiny_base, top / "t", _sources(tmp_path), auxiliary_share=2.0)
+    moved = tiny_recipe(tiny_base, top / "t", auxiliary=_sources(tmp_path), auxiliary_share=2.0)
     training.train_tagger(NOTES, [], moved)
     assert (top / "t" / WEIGHTS).stat().st_mtime_ns == written, "the same notes, from elsewhere"
     write_brat(tmp_path / "trials", [gold_note("z", "Healthy adults.", ("adults", "Person"))])
@@ -209,7 +190,7 @@ def test_a_recipe_says_what_they_are_and_not_where(
         one == other for one, other in zip(edited["auxiliary"], recipe["auxiliary"], strict=True)
     ]
     assert same == [False, True, True]
-    plain = training.recipe_of(NOTES, KIWI, _config(tiny_base, tmp_path, []))
+    plain = training.recipe_of(NOTES, KIWI, tiny_recipe(tiny_base, tmp_path))
     assert not [name for name in plain if name.startswith("auxiliary")], "as before there were any"
 
 
@@ -241,5 +222,5 @@ def test_what_is_not_there_shows_before_anything_is_trained(
     monkeypatch.chdir(tmp_path)
     write_brat(tmp_path / "trials", TRIALS)
     with pytest.raises(error, match=message):
-        training.train_tagger(NOTES, [], _config(tiny_base, tmp_path / "t", [source]))
+        training.train_tagger(NOTES, [], tiny_recipe(tiny_base, tmp_path / "t", auxiliary=[source]))
     assert not (tmp_path / "t").exists()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_recipe import RATES
 from unlabelled_source import write_source
 
 from gold_notes import NOTES
@@ -24,14 +25,6 @@ from spanlake.training.tagger import train_tagger  # noqa: E402
 
 TEXTS = texts_of([gold.note for gold in NOTES])
 UNITS = [Unit(text) for text in TEXTS]
-SHARED = {
-    "learning_rate": 1e-2,
-    "head_learning_rate": 1e-2,
-    "weight_average": 0.5,
-    "max_tokens": 32,
-    "stride": 8,
-    "dropout": 0.0,
-}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +33,7 @@ def teachers(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     for seed in (1, 2):
         values = {"model": str(tiny_base), "train": "x", "to": str(top / str(seed)), "seed": seed}
         config = TaggerTrainConfig.model_validate(
-            SHARED | values | {"epochs": 15, "batch_tokens": 64}
+            RATES | values | {"epochs": 15, "batch_tokens": 64}
         )
         train_tagger(NOTES, [], config)
     return [str(top / str(seed)) for seed in (1, 2)]
@@ -71,7 +64,7 @@ def test_a_student_learns_what_its_teachers_say(
     tiny_base: Path, teachers: list[str], tmp_path: Path
 ) -> None:
     config = DistilConfig.model_validate(
-        SHARED
+        RATES
         | write_source(tmp_path)
         | {"model": str(tiny_base), "to": str(tmp_path / "student"), "teachers": teachers}
         | {"epochs": 40, "batch_tokens": 128}
@@ -106,7 +99,7 @@ def test_what_the_teachers_said_is_not_asked_twice(
 def test_a_tagger_can_be_trained_further(teachers: list[str], tmp_path: Path) -> None:
     values = {"model": teachers[0], "train": "x", "to": str(tmp_path / "on"), "epochs": 1}
     rates = {"learning_rate": 1e-9, "head_learning_rate": 1e-9, "weight_decay": 0.0}
-    train_tagger(NOTES, [], TaggerTrainConfig.model_validate(SHARED | values | rates))
+    train_tagger(NOTES, [], TaggerTrainConfig.model_validate(RATES | values | rates))
     before, after = (
         _read(model=teachers[0]).read(UNITS),
         _read(model=str(tmp_path / "on")).read(UNITS),
@@ -118,4 +111,4 @@ def test_a_tagger_can_be_trained_further(teachers: list[str], tmp_path: Path) ->
 def test_a_tagger_of_another_label_set_is_no_start(teachers: list[str], tmp_path: Path) -> None:
     values = {"model": teachers[0], "train": "x", "to": str(tmp_path / "on"), "labels": "bc5cdr"}
     with pytest.raises(ModelError, match="label set"):
-        train_tagger(NOTES, [], TaggerTrainConfig.model_validate(SHARED | values))
+        train_tagger(NOTES, [], TaggerTrainConfig.model_validate(RATES | values))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_recipe import tiny_recipe
 
 from gold_notes import NOTES
 
@@ -54,17 +55,14 @@ Path(sys.argv[2], os.environ["RANK"]).write_text(json.dumps([read, weights]))
 """
 
 
-def _options(base: Path, to: Path) -> str:
-    return json.dumps({
-        "kind": "tagger", "model": str(base), "train": "notes", "to": str(to), "epochs": EPOCHS,
-        "learning_rate": 1e-2, "head_learning_rate": 1e-2, "weight_average": 0.5,
-        "batch_tokens": 24, "max_tokens": 32, "stride": 8, "dropout": 0.0, "link_epochs": 5,
-    })  # fmt: skip
+def _options(base: Path, to: Path) -> TaggerTrainConfig:
+    return tiny_recipe(base, to, epochs=EPOCHS, batch_tokens=24, link_epochs=5)
 
 
-def _launch(script: Path, options: str) -> None:
+def _launch(script: Path, config: TaggerTrainConfig) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-               "--nproc-per-node", "2", str(script), options, str(script.parent)]  # fmt: skip
+               "--nproc-per-node", "2",
+               str(script), config.model_dump_json(), str(script.parent)]  # fmt: skip
     paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     run = subprocess.Popen(
@@ -87,7 +85,7 @@ def test_two_processes_share_the_batches_and_train_one_model(
     script.write_text(TRAIN)
     _launch(script, _options(tiny_base, to))
     metrics = json.loads((to / "metrics.json").read_text())
-    config = TaggerTrainConfig.model_validate_json(_options(tiny_base, tmp_path / "alone"))
+    config = _options(tiny_base, tmp_path / "alone")
     alone = train_tagger(NOTES, NOTES, config)
     assert alone["steps"] > 2 * EPOCHS
     assert metrics["dev"]["main"]["f1"] > 0.8
@@ -104,7 +102,7 @@ def test_two_processes_share_the_batches_and_train_one_model(
     trained = (to / "model.safetensors").stat().st_mtime_ns
     _launch(script, _options(tiny_base, to))
     assert (to / "model.safetensors").stat().st_mtime_ns == trained
-    again = TaggerTrainConfig.model_validate_json(_options(tiny_base, to))
+    again = _options(tiny_base, to)
     assert (
         train_tagger(NOTES, NOTES, again)["steps"] == alone["steps"]
     )  # one process: another recipe

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_recipe import tiny_recipe
 
 from gold_notes import NOTES, gold_note
 
@@ -22,7 +23,6 @@ from spanlake.core.errors import ConfigError, DataError, ModelError  # noqa: E40
 from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.sentences import split  # noqa: E402
 from spanlake.core.spans import entity_at  # noqa: E402
-from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.core.units import Unit, units_of  # noqa: E402
 from spanlake.models.tagger import reader  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
@@ -48,24 +48,6 @@ TEXTS = [gold.note.note_text for gold in NOTES] + [
 ]
 
 
-def _config(base: Path, to: Path, **options) -> TaggerTrainConfig:
-    values = {
-        "kind": "tagger",
-        "model": str(base),
-        "train": "notes",
-        "to": str(to),
-        "epochs": 30,
-        "learning_rate": 1e-2,
-        "head_learning_rate": 1e-2,
-        "weight_average": 0.5,
-        "batch_tokens": 64,
-        "max_tokens": 32,
-        "stride": 8,
-        "dropout": 0.0,
-    }
-    return TaggerTrainConfig.model_validate(values | options)
-
-
 def _load(folder: Path, **options) -> OnePassTagger:
     values = {"kind": "tagger", "model": str(folder), "max_tokens": 32, "stride": 8}
     return OnePassTagger(ExtractorConfig.model_validate(values | options))
@@ -74,7 +56,7 @@ def _load(folder: Path, **options) -> OnePassTagger:
 @pytest.fixture(scope="module")
 def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     to = tmp_path_factory.mktemp("trained") / "tagger"
-    return to, training.train_tagger(NOTES, NOTES, _config(tiny_base, to))
+    return to, training.train_tagger(NOTES, NOTES, tiny_recipe(tiny_base, to))
 
 
 def test_one_model_learns_entities_of_both_layers_and_their_relations(trained) -> None:
@@ -184,7 +166,7 @@ def test_a_pair_with_a_word_that_leaves_no_pieces_is_not_scored(trained) -> None
 
 def test_texts_without_any_piece_do_not_spoil_a_training(tiny_base: Path, tmp_path: Path) -> None:
     notes = [*NOTES, *(gold_note(f"z{i}", "\u200d\u200d") for i in range(4))]
-    metrics = training.train_tagger(notes, NOTES, _config(tiny_base, tmp_path / "t", epochs=3))
+    metrics = training.train_tagger(notes, NOTES, tiny_recipe(tiny_base, tmp_path / "t", epochs=3))
     assert metrics["data"]["sentences"] - metrics["examples"] == 4
     assert np.isfinite(metrics["loss_by_epoch"]).all()
 
@@ -193,7 +175,9 @@ def test_training_anew_into_the_same_folder_leaves_a_whole_model(
     tiny_base: Path, tmp_path: Path
 ) -> None:
     for seed in (1, 2):
-        training.train_tagger(NOTES, NOTES, _config(tiny_base, tmp_path / "t", epochs=1, seed=seed))
+        training.train_tagger(
+            NOTES, NOTES, tiny_recipe(tiny_base, tmp_path / "t", epochs=1, seed=seed)
+        )
         assert _load(tmp_path / "t").extract([Unit("No fever.")])[0].outcome == "ok"
 
 
@@ -224,7 +208,7 @@ def test_the_linker_goes_on_learning_and_nothing_else_changes(
     weights = []
     for epochs in (0, 100):
         to = tmp_path / str(epochs)
-        config = _config(tiny_base, to, epochs=1, weight_average=0.0, link_epochs=epochs)
+        config = tiny_recipe(tiny_base, to, epochs=1, weight_average=0.0, link_epochs=epochs)
         losses = training.train_tagger(NOTES, [], config)["link_loss_by_epoch"]
         assert len(losses) == epochs
         weights.append(load_file(to / WEIGHTS))
@@ -236,9 +220,9 @@ def test_the_linker_goes_on_learning_and_nothing_else_changes(
 
 def test_wrong_options_show_before_anything_is_trained(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half of max_tokens"):
-        _config(tiny_base, tmp_path, stride=20)
+        tiny_recipe(tiny_base, tmp_path, stride=20)
     with pytest.raises(ConfigError, match="the model has 2 layers"):
-        training.train_tagger(NOTES, [], _config(tiny_base, tmp_path, mixed_layers=3))
+        training.train_tagger(NOTES, [], tiny_recipe(tiny_base, tmp_path, mixed_layers=3))
 
 
 def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:
@@ -260,7 +244,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
     (tmp_path / "annotators.tsv").write_text("note_id\tannotator_batch\na\tx\nb\ty\n")
     monkeypatch.chdir(tmp_path)
     options = {"epochs": 4, **options}
-    expected = training.train_tagger(NOTES, [], _config(tiny_base, whole, **options))
+    expected = training.train_tagger(NOTES, [], tiny_recipe(tiny_base, whole, **options))
     on_save = training.WeightAverage.on_save
 
     def die_in_third_epoch(self, args, state, control, **rest):
@@ -270,9 +254,9 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
 
     monkeypatch.setattr(training.WeightAverage, "on_save", die_in_third_epoch)
     with pytest.raises(KeyboardInterrupt):
-        training.train_tagger(NOTES, [], _config(tiny_base, broken, **options))
+        training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
     monkeypatch.setattr(training.WeightAverage, "on_save", on_save)
-    found = training.train_tagger(NOTES, [], _config(tiny_base, broken, **options))
+    found = training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
     assert found["loss_by_epoch"] == expected["loss_by_epoch"]
     assert (broken / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
@@ -299,7 +283,7 @@ def test_ways_of_annotators_are_learnt_and_left_behind(
     rows = [f"{gold.note.note_id}\tteam{i % 2}" for i, gold in enumerate(NOTES[1:])]
     table.write_text("\n".join(["note_id\tannotator_batch", *rows]) + "\n")
     to = tmp_path / "t"
-    metrics = training.train_tagger(NOTES, NOTES, _config(tiny_base, to, annotators=str(table)))
+    metrics = training.train_tagger(NOTES, NOTES, tiny_recipe(tiny_base, to, annotators=str(table)))
     assert metrics["dev"]["main"]["f1"] > 0.8
     assert len(metrics["recipe"]["annotators"]) == 64
     mine, plain = load_file(to / WEIGHTS), load_file(trained[0] / WEIGHTS)
@@ -308,7 +292,7 @@ def test_ways_of_annotators_are_learnt_and_left_behind(
 
 
 def test_a_sequence_is_read_as_its_annotators_would_only_in_training(tiny_base: Path) -> None:
-    config = _config(tiny_base, tiny_base)
+    config = tiny_recipe(tiny_base, tiny_base)
     module, _ = start_of(tiny_base, load_labels("kiwi"), config)
     learner = JointLearner(module, annotators=2)
     torch.nn.init.ones_(learner.ways.weight)
@@ -325,7 +309,7 @@ def test_a_table_that_does_not_tell_the_annotators_is_refused(
     rows: str, tiny_base: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "a.tsv").write_text(rows)
-    config = _config(tiny_base, tmp_path / "t", annotators=str(tmp_path / "a.tsv"))
+    config = tiny_recipe(tiny_base, tmp_path / "t", annotators=str(tmp_path / "a.tsv"))
     with pytest.raises(DataError, match="annotat"):
         training.train_tagger(NOTES, [], config)
 
@@ -352,7 +336,7 @@ def test_an_entity_threshold_leaves_out_the_least_probable_and_is_in_the_fingerp
 def test_a_model_that_learns_with_neighbours_reads_alone_and_with_them(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    config = _config(tiny_base, tmp_path / "t", context=2)
+    config = tiny_recipe(tiny_base, tmp_path / "t", context=2)
     metrics = training.train_tagger(NOTES, NOTES, config)
     assert metrics["dev"]["main"]["f1"] > 0.8
     text = NOTES[0].note.note_text
