@@ -5,7 +5,7 @@ FOLDS.tsv has the columns note_id and fold. Trained folds are kept: started agai
 Writes TO/calibration.json (temperatures for `calibration:` of a recipe), TO/reliability.svg, and
 TO/notes.json (counts by note of readings with these temperatures), which `spanlake compare` sets
 against another run's; with --out into another folder than TO. --only takes some folds, --with
-reads every fold by an ensemble, --context with other neighbours than the most of the training.
+reads every fold by an ensemble, --context N with N neighbours on each side.
 `{fold}` in the recipe's `model` stands for the fold's number.
 """
 
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--with", dest="others", type=Path, nargs="*", default=[], metavar="TO",
                          help="folders of other runs over the same folds")  # fmt: skip
     options.add_argument("--context", type=int, choices=range(9), metavar="N",
-                         help="neighbours to read with (default: `context`)")  # fmt: skip
+                         help="neighbours to read with (default: 0, always)")  # fmt: skip
     options.add_argument("--out", type=Path, help="folder of what is written (default: `to`)")
     arguments = options.parse_args(argv)
     other = arguments.only or arguments.others or arguments.context is not None

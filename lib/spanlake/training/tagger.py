@@ -86,8 +86,11 @@ def train_tagger(
 
 
 def tagger_config(config: Recipe) -> ExtractorConfig:
-    """Return how the model that `config` trains is read with."""
-    return extractor_config(KIND, config, ("context", "max_tokens", "stride", "max_pair_words"))
+    """Return how the model that `config` trains is read with: sentence by sentence.
+
+    Neighbours help to learn and not to read (docs/decisions/0006-ladder.md).
+    """
+    return extractor_config(KIND, config, ("max_tokens", "stride", "max_pair_words"))
 
 
 def _fit(
