@@ -17,6 +17,7 @@ from spanlake.core.units import Unit
 from spanlake.models import load_extractor
 from spanlake.models.scoring import pooled, score_extractor
 from spanlake.models.tagger.folder import bundled
+from spanlake.models.tagger.reader import threads
 
 MOST_BYTES = 48 * 1024 * 1024
 QUIET = """
@@ -65,3 +66,9 @@ def test_it_loads_neither_torch_nor_anything_that_calls_home(tmp_path: Path) -> 
     call = [sys.executable, "-c", QUIET, str(tmp_path / "notes"), str(tmp_path / "out")]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == "0 []"
+
+
+@pytest.mark.parametrize(("told", "expected"), [("", 0), ("2", 2), ("4,1", 4)])
+def test_all_cores_read_but_where_a_number_is_told(told: str, expected: int, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert threads() == expected

@@ -34,7 +34,7 @@ class Engine(Protocol):
 
 
 class OpenVino:
-    """The exported graphs on the CPU, one thread a process unless OMP_NUM_THREADS says more."""
+    """The exported graphs on the CPU, by so many `threads`, or by all cores for 0."""
 
     out_of_memory: type[BaseException] = MemoryError
 

@@ -130,9 +130,14 @@ def _engine(folder: Folder, labels: LabelSet, config: ExtractorConfig) -> Engine
     weights, graphs = ((folder.path / name).is_file() for name in (WEIGHTS, ENCODER))
     on_cpu = config.device == "cpu" or (config.device == "auto" and not (weights and _has_gpu()))
     if on_cpu and graphs:
-        threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
-        return OpenVino(folder.path, threads=threads, links=bool(labels.relations))
+        return OpenVino(folder.path, threads=threads(), links=bool(labels.relations))
     return Torch(folder.path, device=config.device, precision=config.precision)
+
+
+def threads() -> int:
+    """Return OMP_NUM_THREADS, which Spark sets for its workers to a task's cores; else 0: all."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # others are for nested loops
+    return int(first) if first.isdecimal() else 0
 
 
 def _has_gpu() -> bool:
