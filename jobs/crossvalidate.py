@@ -20,7 +20,9 @@ from spanlake.core.errors import ConfigError
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.train_config import TaggerTrainConfig, load_train_config
 from spanlake.models.scoring import pooled
+from spanlake.report import reliability
 from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes
+from spanlake.report.judged import judged
 from spanlake.report.scores import table
 from spanlake.spark.arguments import parser, run_job
 
@@ -32,7 +34,7 @@ def job(arguments: argparse.Namespace) -> int:
     to, labels = arguments.out or Path(config.to), load_labels(config.labels)
     folds = _folds(config, labels, arguments)
     to.mkdir(parents=True, exist_ok=True)
-    _score(folds, labels, to, _calibrate(folds, labels, to))
+    _score(folds, labels, to)
     return 0
 
 
@@ -49,28 +51,22 @@ def _folds(config: TaggerTrainConfig, labels: LabelSet, arguments: argparse.Name
     return [read_with(fold, arguments.context) for fold in folds]
 
 
-def _score(folds: list[Any], labels: LabelSet, to: Path, calibration: Any) -> None:
-    from spanlake.training.folds import out_of_fold
-
-    scores = out_of_fold(folds, calibration)  # as a model is read that has these temperatures
-    by_note = of_notes(scores)
-    write_notes(by_note, to / "notes.json")
-    print(table(pooled(scores.values(), labels)))
-    print(lines(intervals(by_note)))
-
-
-def _calibrate(folds: list[Any], labels: LabelSet, to: Path) -> Any:
-    from spanlake.report.reliability import figure
-    from spanlake.report.reliability import lines as reliability_lines
-    from spanlake.training.folds import calibrate
+def _score(folds: list[Any], labels: LabelSet, to: Path) -> None:
+    """Fit temperatures on what the folds' models say; score readings that have them."""
+    from spanlake.training.folds import calibrate, out_of_fold
     from spanlake.training.recipe import write_json
 
-    calibration, judged = calibrate(folds, labels)
+    calibration = calibrate(folds, labels)
     write_json(to / "calibration.json", calibration.as_dict())
-    (to / "reliability.svg").write_text(figure(judged), encoding="utf-8")
-    print(f"calibrated on the same notes: {calibration}")
-    print(reliability_lines(judged))
-    return calibration
+    notes = out_of_fold(folds, calibration)
+    by_note = of_notes({one.note_id: one.scores for one in notes})
+    write_notes(by_note, to / "notes.json")
+    print(table(pooled((one.scores for one in notes), labels)))
+    print(lines(intervals(by_note)))
+    told = judged(notes, labels)
+    (to / "reliability.svg").write_text(reliability.figure(told), encoding="utf-8")
+    print(f"\ncalibrated on the same notes: {calibration}")
+    print(reliability.lines(told))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -133,9 +133,13 @@ def test_the_counts_of_two_evaluations_can_be_compared(samples, tmp_path, capsys
     assert "main strict F1                  +0.0  [+0.0, +0.0]" in capsys.readouterr().out
 
 
-def test_the_default_model_is_scored_with_relations_on_gold(few_samples, tmp_path):
+def test_the_default_model_is_scored_with_all_that_it_tells(few_samples, tmp_path, capsys):
     out = tmp_path / "scores.json"
     assert main(["evaluate", "--gold", str(few_samples), "--json", str(out)]) == 0
+    kinds = ["main spans", "modifier spans", "relations", "sentences"]
+    assert list(json.loads(out.read_text())["reliability"]) == kinds
+    printed = capsys.readouterr().out
+    assert all(f"\n{kind} " in printed for kind in kinds)
     scores = json.loads(out.read_text(encoding="utf-8"))
     assert 0 < scores["entities"]["strict"]["f1"] < 1
     assert set(scores["relations"]["gold_entities"]) == SIX

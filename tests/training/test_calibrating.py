@@ -17,16 +17,15 @@ from spanlake.core.errors import ConfigError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.core.units import Unit  # noqa: E402
+from spanlake.models.scoring import scored_notes  # noqa: E402
 from spanlake.models.tagger.calibration import Calibration, heat  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
+from spanlake.report.judged import judged  # noqa: E402
 from spanlake.training.calibrating import (  # noqa: E402
-    KINDS,
     Observed,
     fit_calibration,
     observe,
-    outcomes,
 )
-from spanlake.training.datasets import examples_of  # noqa: E402
 from spanlake.training.tagger import train_tagger  # noqa: E402
 
 KIWI = load_labels("kiwi")
@@ -93,16 +92,16 @@ def test_what_is_observed_has_a_row_of_gold_a_seen_word(tagger: OnePassTagger) -
     assert seen.related.sum() == sum(len(one.annotation.relations) for one in NOTES)
 
 
-def test_outcomes_judge_spans_relations_and_texts(tagger: OnePassTagger) -> None:
-    judged = outcomes(NOTES, tagger)
-    assert set(judged) == set(KINDS)
-    found = tagger.extract([Unit(example.text) for example in examples_of(NOTES)[0]])
-    spans = sum(len(judged[f"{layer} spans"][0]) for layer in ("main", "modifier"))
-    assert spans == sum(len(answer.entities) for answer in found) > 0
-    for sure, right in judged.values():
+def test_a_tagger_tells_every_kind_of_probability(tagger: OnePassTagger) -> None:
+    notes = scored_notes(NOTES, tagger)
+    told = judged(notes, tagger.labels)
+    assert list(told) == ["main spans", "modifier spans", "relations", "sentences"]
+    spans = sum(len(told[f"{layer} spans"][0]) for layer in ("main", "modifier"))
+    assert spans == sum(len(one.predicted.entities) for one in notes) > 0
+    for sure, right in told.values():
         assert ((sure >= 0) & (sure <= 1)).all()
         assert len(sure) == len(right) > 0
-    assert judged["texts"][1].any(), "it has learnt some sentences by heart"
+    assert told["sentences"][1].any(), "it has learnt some sentences by heart"
 
 
 def test_a_calibration_changes_scores_and_the_fingerprint_but_no_entity(

@@ -63,7 +63,8 @@ class NoteResult:
     """All that is known of one note: its rows, its state, and how much of it was read.
 
     `failed` notes are planned again; `quarantined` ones hold text that cannot be read, and keep
-    what could be. `chars_seen` is `chars` less the characters of sentences that no model saw.
+    what could be. `chars_seen` is `chars` less the characters of sentences that no model saw,
+    `confidences` are the extractions', one a sentence.
     """
 
     state: State
@@ -74,6 +75,7 @@ class NoteResult:
     relations: tuple[RelationRow, ...] = ()
     error_class: str | None = None
     reason: str | None = None
+    confidences: tuple[float | None, ...] = ()
 
 
 def merge(
@@ -101,8 +103,9 @@ def merge(
     annotation.check(note.note_text)
     sha256 = note.text_sha256
     rows = _Rows(note, sentences, annotation, index, labels, pipeline_fingerprint, sha256)
+    sure = tuple(extraction.confidence for extraction in extractions)
     return NoteResult(
-        state, chars, seen, annotation, rows.entities(), rows.relations(), error_class, reason
+        state, chars, seen, annotation, rows.entities(), rows.relations(), error_class, reason, sure
     )
 
 

@@ -17,11 +17,15 @@ from spanlake.models.annotate import annotate, link
 
 @dataclass(frozen=True, slots=True)
 class ScoredNote:
-    """A gold note, what was predicted of it, and the scores of the one against the other."""
+    """A gold note, what was predicted of it, and the scores of the one against the other.
+
+    `confidences` are what a model that tells them gives each sentence's answer.
+    """
 
     gold: GoldNote
     predicted: Annotation
     scores: Scores
+    confidences: tuple[float | None, ...] = ()
 
     @property
     def note_id(self) -> str:
@@ -39,8 +43,8 @@ def scored_notes(gold: Sequence[GoldNote], extractor: Extractor) -> list[ScoredN
     if unread:
         raise DataError(f"{len(unread)} notes could not be read: {', '.join(unread[:10])}")
     return [
-        ScoredNote(one, result.annotation, _score(one, result.annotation, extractor))
-        for one, result in pairs
+        ScoredNote(one, mine.annotation, _score(one, mine.annotation, extractor), mine.confidences)
+        for one, mine in pairs
     ]
 
 

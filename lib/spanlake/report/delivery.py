@@ -41,15 +41,20 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes
     or a folder of `wanted.seen` cannot be read.
     """
-    from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes  # numpy
+    from spanlake.report import reliability  # numpy, as the next ones
+    from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes
+    from spanlake.report.judged import judged
     from spanlake.report.page import page
 
     scores, by_note = evaluation.scores, of_notes(evaluation.by_note)
     found = intervals(by_note)
     baselines = relation_baselines([one.gold for one in evaluation.notes], evaluation.labels)
+    told = judged(evaluation.notes, evaluation.labels)
     papers = {"paper_scorers": paper_scores(evaluation)} if wanted.paper_scorers else {}
     sys.stdout.write(table(scores, baselines) + "\n")
     sys.stdout.write("per cent, 95 % interval over notes\n" + lines(found) + "\n")
+    if told:
+        sys.stdout.write("\nprobabilities, and what came true\n" + reliability.lines(told) + "\n")
     for own in papers.values():
         sys.stdout.write("\n" + paper_lines(evaluation, own))
     _warn(evaluation.report)
@@ -58,9 +63,10 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
         sys.stdout.write("\n" + string_table(groups["string"]))
     if wanted.json:
         content = {**to_json(scores, baselines), "groups": _groups_json(groups), **papers}
+        content["reliability"] = reliability.to_json(told)
         _write(wanted.json, json.dumps(content, indent=2) + "\n")
     if wanted.html:
-        _write(wanted.html, page(scores, found, groups, baselines))
+        _write(wanted.html, page(scores, found, groups, baselines, told))
     if wanted.notes:
         write_notes(by_note, wanted.notes)
     if wanted.errors:

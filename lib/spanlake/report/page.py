@@ -8,6 +8,7 @@ from html import escape
 from spanlake.core.counts import Counts, LayerScores, ManyCounts, Scores
 from spanlake.report.bootstrap import Interval
 from spanlake.report.groups import GroupCounts
+from spanlake.report.reliability import Judged, figure
 from spanlake.report.scores import DASH
 
 STYLE = """
@@ -16,7 +17,7 @@ table { border-collapse: collapse; width: 100% }
 th, td { padding: .15em .6em; text-align: right; border-bottom: 1px solid #ddd }
 th:first-child, td:first-child { text-align: left }
 td:last-child { width: 30% }
-svg { width: 100%; height: 12px; display: block }
+td svg { width: 100%; height: 12px; display: block }
 """
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -37,10 +38,12 @@ def page(
     intervals: Mapping[str, Interval],
     groups: Mapping[str, GroupCounts],
     baselines: Mapping[str, Counts],
+    judged: Mapping[str, Judged],
 ) -> str:
     """Return the page: scores with intervals, then by label, length, relation and group.
 
-    `intervals` are by measure (`report.bootstrap`), `baselines` by rule (`models.baselines`).
+    `intervals` are by measure (`report.bootstrap`), `baselines` by rule (`models.baselines`),
+    `judged` the probabilities of a model that tells them (`report.judged`).
     """
     measured = [_interval_row(name, one) for name, one in intervals.items()]
     tables = [_table("Scores", ("value", "95 % interval"), measured)]
@@ -54,6 +57,8 @@ def page(
             title = f"{counted} by {kind}".replace("_", " ").capitalize()
             counts = {group: one[counted] for group, one in of_kind.items()}
             tables.append(_counts_table(title, counts))
+    if judged:
+        tables.append(f"<h2>Probabilities, and what came true</h2>\n{figure(judged)}")
     return PAGE.format(style=STYLE, notes=scores.notes, tables="\n".join(tables))
 
 

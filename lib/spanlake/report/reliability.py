@@ -29,8 +29,6 @@ class Reliability:
     brier: float
     risk: dict[str, float]
 
-    as_dict = asdict
-
 
 def reliability(probabilities: np.ndarray, true: np.ndarray) -> Reliability | None:
     """Return what `probabilities` were worth, None when there are none."""
@@ -65,6 +63,12 @@ def lines(judged: Mapping[str, Judged]) -> str:
                 f"   {risk}"
             )
     return "\n".join(rows)
+
+
+def to_json(judged: Mapping[str, Judged]) -> dict[str, object]:
+    """Return the `Reliability` of each kind, as JSON gives it back."""
+    found = {name: reliability(*one) for name, one in judged.items()}
+    return {name: asdict(one) for name, one in found.items() if one}
 
 
 def figure(judged: Mapping[str, Judged]) -> str:

@@ -1,4 +1,4 @@
-"""Calibration of a tagger on notes that it has not seen, and what its scores are worth then."""
+"""Calibration of a tagger on notes that it has not seen."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import numpy as np
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Annotation
-from spanlake.core.units import Extraction
 from spanlake.models.tagger.calibration import TINY, Calibration, heat
 from spanlake.models.tagger.extractor import Asked, OnePassTagger
 from spanlake.models.tagger.reader import tag_counts
 from spanlake.training.datasets import examples_of
 from spanlake.training.joint import Target, gold_targets
 
-KINDS = ("main spans", "modifier spans", "relations", "texts")
 TEMPERATURES = np.geomspace(0.4, 4.0, 93)  # steps of 2.5 per cent: finer than the notes can tell
 
 
@@ -84,39 +81,3 @@ def _temperature(shares: np.ndarray, truth: np.ndarray) -> float:
         return 1.0
     losses = [-np.log(heat(shares, t)[truth > 0.5] + TINY).mean() for t in TEMPERATURES]
     return round(float(TEMPERATURES[int(np.argmin(losses))]), 3)
-
-
-Outcomes = dict[str, tuple[np.ndarray, np.ndarray]]  # by kind: probabilities, and what came true
-
-
-def outcomes(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Outcomes:
-    """Return each kind of probability that `tagger` gives, beside whether it came true.
-
-    `main spans` and `modifier spans`: exactly right or not; `relations`: of pairs of gold
-    entities, whether they are related or not; `texts`: a sentence's answer has nothing wrong and
-    misses nothing.
-    """
-    examples, _ = examples_of(notes, tagger.context)
-    answers = tagger.extract([example.units[-1] for example in examples])
-    rows: dict[str, list[tuple[float, bool]]] = {name: [] for name in KINDS}
-    for example, answer in zip(examples, answers, strict=True):
-        gold = {entity.key for entity in example.gold.entities}
-        for entity in answer.entities:
-            kind = f"{tagger.labels.layer_of(entity.label)} spans"
-            rows[kind].append((entity.score or 0.0, entity.key in gold))
-        right = _said(answer) == _said(example.gold)
-        rows["texts"].append((answer.confidence or 0.0, right))
-    seen = observe(notes, tagger)
-    said, true = seen.linked.ravel(), seen.related.ravel() > 0.5
-    # Of a pair that is not related the answer is no: how sure that is, and whether it is right.
-    rows["relations"] += zip(np.maximum(said, 1 - said), (said > 0.5) == true, strict=True)
-    return {
-        kind: (np.array([p for p, _ in pairs], float), np.array([y for _, y in pairs], bool))
-        for kind, pairs in rows.items()
-    }
-
-
-def _said(answer: Annotation | Extraction) -> tuple[set[object], set[object]]:
-    keys = [entity.key for entity in answer.entities]
-    links = {(keys[one.head], keys[one.tail], one.label) for one in answer.relations}
-    return set(keys), set(links)

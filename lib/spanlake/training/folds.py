@@ -6,21 +6,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
-from spanlake.core.counts import Scores
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.note_table import read_note_table
 from spanlake.core.train_config import TaggerTrainConfig, TrainConfig
-from spanlake.models.scoring import scores_by_note
+from spanlake.models.scoring import ScoredNote, scored_notes
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.training.apart import check_apart, learnt_by
 from spanlake.training.auxiliary import read_auxiliary
-from spanlake.training.calibrating import Outcomes, fit_calibration, observe, outcomes
+from spanlake.training.calibrating import fit_calibration, observe
 from spanlake.training.processes import require_one
 from spanlake.training.recipe import notes_digest
 from spanlake.training.tagger import tagger_config, train_tagger
@@ -155,26 +152,11 @@ def read_with(fold: Fold, context: int) -> Fold:
     return replace(fold, reading=fold.reading.model_copy(update={"context": context}))
 
 
-def out_of_fold(folds: Sequence[Fold], calibration: Calibration | None = None) -> dict[str, Scores]:
-    """Return every note's scores by the model of its fold."""
-    scores: dict[str, Scores] = {}
-    for fold in folds:
-        scores |= scores_by_note(fold.held_out, fold.reader(calibration))
-    return scores
+def out_of_fold(folds: Sequence[Fold], calibration: Calibration | None = None) -> list[ScoredNote]:
+    """Return every note as it is read by the model of its fold, and scored."""
+    return [one for fold in folds for one in scored_notes(fold.held_out, fold.reader(calibration))]
 
 
-def calibrate(folds: Sequence[Fold], labels: LabelSet) -> tuple[Calibration, Outcomes]:
-    """Return temperatures fitted on all out-of-fold readings, and what scores are worth by them.
-
-    The outcomes are those of the notes that the few temperatures were fitted on.
-    """
-    found = fit_calibration([observe(fold.held_out, fold.reader()) for fold in folds], labels)
-    judged: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for fold in folds:
-        for kind, one in outcomes(fold.held_out, fold.reader(found)).items():
-            judged.setdefault(kind, []).append(one)
-    joined = {
-        kind: (np.concatenate([p for p, _ in parts]), np.concatenate([y for _, y in parts]))
-        for kind, parts in judged.items()
-    }
-    return found, joined
+def calibrate(folds: Sequence[Fold], labels: LabelSet) -> Calibration:
+    """Return temperatures fitted on all out-of-fold readings."""
+    return fit_calibration([observe(fold.held_out, fold.reader()) for fold in folds], labels)
