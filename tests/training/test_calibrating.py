@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_recipe import tiny_recipe
 
 from gold_notes import NOTES
 
@@ -15,7 +16,6 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 from spanlake.core.config import ExtractorConfig  # noqa: E402
 from spanlake.core.errors import ConfigError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.core.units import Unit  # noqa: E402
 from spanlake.models.scoring import scored_notes  # noqa: E402
 from spanlake.models.tagger.calibration import Calibration, heat  # noqa: E402
@@ -32,13 +32,6 @@ KIWI = load_labels("kiwi")
 TEXTS = [gold.note.note_text for gold in NOTES]
 
 
-def _config(base: Path, to: Path, **options) -> TaggerTrainConfig:
-    values = {"model": str(base), "train": "x", "to": str(to), "max_tokens": 32, "stride": 8}
-    rates = {"learning_rate": 1e-2, "head_learning_rate": 1e-2, "epochs": 30, "batch_tokens": 64}
-    rates |= {"weight_average": 0.5, "dropout": 0.0}
-    return TaggerTrainConfig.model_validate(values | rates | options)
-
-
 def _load(folder: Path) -> OnePassTagger:
     values = {"kind": "tagger", "model": str(folder), "max_tokens": 32, "stride": 8}
     # Heat alone changes no entity; a threshold over heated scores does.
@@ -48,7 +41,7 @@ def _load(folder: Path) -> OnePassTagger:
 @pytest.fixture(scope="module")
 def tagger(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> OnePassTagger:
     to = tmp_path_factory.mktemp("tagger")
-    train_tagger(NOTES, [], _config(tiny_base, to))
+    train_tagger(NOTES, [], tiny_recipe(tiny_base, to))
     return _load(to)
 
 
@@ -109,7 +102,7 @@ def test_a_calibration_changes_scores_and_the_fingerprint_but_no_entity(
 ) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps(Calibration((3.0, 3.0), 3.0).as_dict()))
-    train_tagger(NOTES, [], _config(tiny_base, tmp_path / "t", calibration=str(path)))
+    train_tagger(NOTES, [], tiny_recipe(tiny_base, tmp_path / "t", calibration=str(path)))
     other = _load(tmp_path / "t")
     assert other.fingerprint != tagger.fingerprint
     units = [Unit(text) for text in TEXTS]
@@ -122,4 +115,4 @@ def test_a_file_that_is_no_calibration_is_refused(tiny_base: Path, tmp_path: Pat
     path = tmp_path / "calibration.json"
     path.write_text('{"tags": "x"}')
     with pytest.raises(ConfigError, match="no calibration"):
-        train_tagger(NOTES, [], _config(tiny_base, tmp_path / "t", calibration=str(path)))
+        train_tagger(NOTES, [], tiny_recipe(tiny_base, tmp_path / "t", calibration=str(path)))
