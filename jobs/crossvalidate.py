@@ -16,12 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from spanlake.core.corpora import ReadReport
 from spanlake.core.errors import ConfigError
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.train_config import TaggerTrainConfig, load_train_config
-from spanlake.models.scoring import pooled
 from spanlake.report import reliability
 from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes
+from spanlake.report.evaluation import Evaluation
 from spanlake.report.judged import judged
 from spanlake.report.scores import table
 from spanlake.spark.arguments import parser, run_job
@@ -58,12 +59,12 @@ def _score(folds: list[Any], labels: LabelSet, to: Path) -> None:
 
     calibration = calibrate(folds, labels)
     write_json(to / "calibration.json", calibration.as_dict())
-    notes = out_of_fold(folds, calibration)
-    by_note = of_notes({one.note_id: one.scores for one in notes})
+    found = Evaluation(labels, out_of_fold(folds, calibration), ReadReport())
+    by_note = of_notes(found.by_note)
     write_notes(by_note, to / "notes.json")
-    print(table(pooled((one.scores for one in notes), labels)))
+    print(table(found.scores))
     print(lines(intervals(by_note)))
-    told = judged(notes, labels)
+    told = judged(found.notes, labels)
     (to / "reliability.svg").write_text(reliability.figure(told), encoding="utf-8")
     print(f"\ncalibrated on the same notes: {calibration}")
     print(reliability.lines(told))
