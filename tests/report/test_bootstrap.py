@@ -60,6 +60,14 @@ def test_runs_over_other_notes_are_not_compared() -> None:
         differences(run, {"note 0": run["note 0"]})
 
 
+def test_runs_scored_on_different_gold_are_not_compared() -> None:
+    ours, theirs = (_run(Counts(8, 2, fn), Counts(5, 5, 5)) for fn in (2, 3))
+    with pytest.raises(DataError, match="scored on different gold: main strict F1, 1 notes"):
+        differences(ours, theirs)
+    wrong_but_same = _run(Counts(7, 9, 3), Counts(5, 5, 5))
+    assert differences(ours, wrong_but_same)[MAIN].value > 0
+
+
 def test_two_written_runs_are_compared_by_the_command(tmp_path: Path, capsys) -> None:
     weak = _run(*[Counts(5 + i % 5, 5, 5) for i in range(30)])
     better = _run(*[Counts(7 + i % 5, 3, 3) for i in range(30)])

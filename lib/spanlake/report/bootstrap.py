@@ -30,6 +30,7 @@ RATIOS: dict[str, Ratio] = {
     "relations strict F1": "f1",
     "relations gold entities F1": "f1",
 }
+SAME_GOLD = ("main strict F1", "modifiers strict F1", "relations strict F1")
 NoteCounts = Mapping[str, Counts]  # by measure
 
 
@@ -69,17 +70,27 @@ def differences(
 ) -> dict[str, Interval]:
     """Return what each measure gains from `theirs` to `ours`, paired by note.
 
-    Raises DataError when the two do not hold the same notes.
+    Raises DataError when the two do not hold the same notes, or were scored on another gold.
     """
     if ours.keys() != theirs.keys():
         raise DataError(
             f"the two runs hold different notes: {len(ours.keys() - theirs.keys())} only in the"
             f" first, {len(theirs.keys() - ours.keys())} only in the second"
         )
+    _check_gold(ours, theirs)
     return {
         name: _interval(_values(_table(ours, name), ratio) - _values(_table(theirs, name), ratio))
         for name, ratio in RATIOS.items()
     }
+
+
+def _check_gold(ours: Mapping[str, NoteCounts], theirs: Mapping[str, NoteCounts]) -> None:
+    for name in SAME_GOLD:
+        mine, other = (_table(notes, name)[:, [0, 2]].sum(axis=1) for notes in (ours, theirs))
+        if (mine != other).any():
+            raise DataError(
+                f"the two runs were scored on different gold: {name}, {(mine != other).sum()} notes"
+            )
 
 
 def _table(notes: Mapping[str, NoteCounts], name: str) -> np.ndarray:
