@@ -26,7 +26,7 @@ def evaluate_with_spark(
     spark: SparkSession, gold_notes: Path, extractor: ExtractorConfig
 ) -> Evaluation:
     """Score an extractor on gold notes, as `report.evaluation.evaluate_extractor` does."""
-    labels = load_labels(extractor.labels)
+    labels, extractor = load_labels(extractor.labels), extractor.located()
     gold, report = read_annotated(gold_notes, labels)
     slots = spark.sparkContext.defaultParallelism
     # Note by note, as our own values: the same process tree wrote them and reads them.

@@ -45,7 +45,7 @@ def register(spark: SparkSession, extractor: ExtractorConfig) -> None:
     nulls. It is marked nondeterministic, as Spark would otherwise run the model once for the
     result and once more for a filter on it.
     """
-    config_json = extractor.model_dump_json()
+    config_json = extractor.located().model_dump_json()
 
     def spanlake_extract(texts: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         model, _ = cached_extractor(config_json)
