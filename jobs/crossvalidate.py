@@ -43,13 +43,23 @@ def _folds(config: TaggerTrainConfig, labels: LabelSet, arguments: argparse.Name
     from spanlake.training.datasets import read_gold
     from spanlake.training.folds import joined_by, read_folds, read_with, train_folds
 
+    _check_reading(config, arguments)
     folders = (*config.folders, *([Path(config.dev)] if config.dev else []))
     notes, known = read_gold(folders, labels), read_folds(arguments.folds)
     made = train_folds(notes, known, config, arguments.only)
-    folds = joined_by(made, arguments.others)
-    if arguments.context is None:
-        return folds
-    return [read_with(fold, arguments.context) for fold in folds]
+    return [read_with(fold, arguments.context) for fold in joined_by(made, arguments.others)]
+
+
+def _check_reading(config: TaggerTrainConfig, arguments: argparse.Namespace) -> None:
+    """Raise ConfigError, before hours of training, for what the folds cannot be read with."""
+    for other in arguments.others:
+        if not other.is_dir():
+            raise ConfigError(f"--with {other}: no such folder")
+    if 2 * arguments.context >= config.together:
+        raise ConfigError(
+            f"--context {arguments.context} needs models that learn {2 * arguments.context + 1}"
+            f" sentences together: `together` is {config.together}"
+        )
 
 
 def _score(folds: list[Any], labels: LabelSet, to: Path) -> None:
@@ -77,12 +87,11 @@ def main(argv: list[str] | None = None) -> int:
                          help="folds to train and score (default: all)")  # fmt: skip
     options.add_argument("--with", dest="others", type=Path, nargs="*", default=[], metavar="TO",
                          help="folders of other runs over the same folds")  # fmt: skip
-    options.add_argument("--context", type=int, choices=range(9), metavar="N",
-                         help="neighbours to read with (default: 0, always)")  # fmt: skip
+    options.add_argument("--context", type=int, choices=range(9), default=0, metavar="N",
+                         help="neighbours to read with (default: none)")  # fmt: skip
     options.add_argument("--out", type=Path, help="folder of what is written (default: `to`)")
     arguments = options.parse_args(argv)
-    other = arguments.only or arguments.others or arguments.context is not None
-    if arguments.out is None and other:
+    if arguments.out is None and (arguments.only or arguments.others or arguments.context):
         options.error("--only, --with and --context need --out: TO keeps the scores of all folds")
     return run_job(job, arguments)
 

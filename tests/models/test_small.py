@@ -46,7 +46,7 @@ def test_it_is_no_larger_than_promised_and_names_no_place_of_its_making() -> Non
     assert json.loads(manifest)["kind"] == "tagger"
     training = json.loads(manifest)["training"]
     assert "/" not in training["recipe"]["model"]
-    assert all(len(bytes.fromhex(digest)) == 32 for digest in training["learnt_sha256"])
+    assert all(len(bytes.fromhex(digest)) == 32 for digest in training["learnt_texts"])
 
 
 def test_it_beats_the_dictionary_on_the_bundled_notes(samples: Path) -> None:

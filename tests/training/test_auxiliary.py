@@ -202,9 +202,13 @@ def test_every_epoch_has_another_draw_of_equal_parts(tiny_base: Path) -> None:
     assert len({one for one in first if one.startswith("a")}) == 10
     assert sorted(first.count(f"b{i}") for i in range(3)) == [3, 4, 4]
     own = [[{"own": i} for i in range(5)]]
-    epochs = _beside().mixed(own, list, epochs=3, seed=1)
+    seeds = [(1, epoch) for epoch in range(3)]
+    epochs = _beside().mixed(own, list, count=5, seeds=seeds)
     assert [len(epoch) for epoch in epochs] == [10, 10, 10]
     assert all(epoch[:5] == own[0] for epoch in epochs)
+    runs = [own[0][:1], own[0][:2], own[0][:3]]  # of five sentences, learnt together
+    epochs = _beside().mixed(runs, list, count=5, seeds=seeds)
+    assert [len(epoch) for epoch in epochs] == [6, 7, 8], "as many beside them as there are of ours"
 
 
 @pytest.mark.parametrize(

@@ -79,13 +79,13 @@ def test_a_fold_goes_on_from_what_has_not_learnt_its_notes(tiny_base: Path, tmp_
         folds.train_folds(NOTES, FOLDS, _config(tmp_path / "x" / "fold-1", tmp_path / "z"))
     assert not (tmp_path / "z").exists()
     manifest = tmp_path / "x" / "fold-0" / "spanlake.json"
-    manifest.write_text(manifest.read_text().replace("learnt_sha256", "of_old"))
+    manifest.write_text(manifest.read_text().replace("learnt_texts", "of_old"))
     with pytest.raises(ConfigError, match="does not tell"):
         folds.train_folds(NOTES, FOLDS, further)
 
 
 def test_folds_are_read_with_other_neighbours(tiny_base: Path, tmp_path: Path) -> None:
-    config = _config(tiny_base, tmp_path).model_copy(update={"context": 2})
+    config = _config(tiny_base, tmp_path).model_copy(update={"together": 5})
     [first, _] = folds.train_folds(NOTES, FOLDS, config)
     assert first.reader().context == 0, "neighbours are for learning"
     assert folds.read_with(first, 2).reader().context == 2

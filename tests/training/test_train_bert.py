@@ -162,7 +162,7 @@ def test_a_word_in_two_windows_is_learnt_in_one(tiny_base: Path) -> None:
     text = "denies chest pain or fever " * 8
     labels, pieces = load_labels("kiwi"), pieces_of(tiny_base)
     [note] = [gold_note("e", text, ("chest pain", "problem"))]
-    example = datasets.Example((Unit(text),), note.annotation)
+    example = datasets.Example(Unit(text), note.annotation)
     features, _ = datasets.tag_features([example], pieces, labels, "main", limit=20, stride=6)
     assert len(features) > 2
     assert all(len(f["input_ids"]) == len(f["labels"]) <= 22 for f in features)

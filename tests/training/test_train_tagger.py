@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,10 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
+from spanlake.cli import main  # noqa: E402
 from spanlake.core.bio import words  # noqa: E402
 from spanlake.core.config import ExtractorConfig  # noqa: E402
+from spanlake.core.corpora import write_brat  # noqa: E402
 from spanlake.core.errors import ConfigError, DataError, ModelError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.sentences import split  # noqa: E402
@@ -123,7 +124,7 @@ def test_what_is_learnt_of_a_pair_is_what_is_read_of_it(trained, tiny_base: Path
     gold = gold_note("x", text, *parts).annotation
     model = _load(trained[0], max_pair_words=60)
     [reader] = model.readers
-    targets, _ = gold_targets([Example((Unit(text),), gold)], model.labels, max_pair_words=60)
+    targets, _ = gold_targets([Example(Unit(text), gold)], model.labels, max_pair_words=60)
     features = joint_features(targets, reader.pieces, limit=reader.limit, stride=8)
     assert len(features) > 1, "the text needs several windows"
     [read] = model.read([Unit(text)])
@@ -235,7 +236,7 @@ def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"context": 2, "piece_dropout": 0.2, "annotators": "annotators.tsv"}]
+    "options", [{}, {"together": 5, "piece_dropout": 0.2, "annotators": "annotators.tsv"}]
 )
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
     options, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -319,6 +320,22 @@ def test_more_neighbours_than_were_learnt_with_are_refused(trained) -> None:
         _load(trained[0], context=1)
 
 
+def test_the_command_says_which_notes_a_model_was_trained_on(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = gold_note("new", "Severe cough.", ("Severe", "severity"), ("cough", "problem"))
+    other_id = gold_note("d", NOTES[1].note.note_text)
+    write_brat(tmp_path / "gold", [NOTES[0], other_id, new])
+    model = ["--set", "extractor.kind=tagger", "--set", f"extractor.model={trained[0]}"]
+    call = ["evaluate", "--gold", str(tmp_path / "gold"), "--json", str(tmp_path / "s.json")]
+    assert main([*call, *model]) == 0
+    assert "the model was trained on 2 of these 3 notes: a, d;" in capsys.readouterr().err
+    assert json.loads((tmp_path / "s.json").read_text())["learnt_notes"] == ["a", "d"]
+    write_brat(tmp_path / "only", [new])
+    assert main(["evaluate", "--gold", str(tmp_path / "only"), *model]) == 0
+    assert "trained on" not in capsys.readouterr().err
+
+
 def test_an_entity_threshold_leaves_out_the_least_probable_and_is_in_the_fingerprint(
     trained,
 ) -> None:
@@ -336,7 +353,7 @@ def test_an_entity_threshold_leaves_out_the_least_probable_and_is_in_the_fingerp
 def test_a_model_that_learns_with_neighbours_reads_alone_and_with_them(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    config = tiny_recipe(tiny_base, tmp_path / "t", context=2)
+    config = tiny_recipe(tiny_base, tmp_path / "t", together=5)
     metrics = training.train_tagger(NOTES, NOTES, config)
     assert metrics["dev"]["main"]["f1"] > 0.8
     text = NOTES[0].note.note_text
@@ -350,25 +367,6 @@ def test_a_model_that_learns_with_neighbours_reads_alone_and_with_them(
     assert strict_scores(NOTES, around)["main"]["f1"] > 0.8
 
 
-def test_a_number_of_neighbours_is_drawn_anew_each_epoch(trained, tiny_base: Path) -> None:
-    [reader] = _load(trained[0]).readers
-    examples, _ = examples_of(NOTES, context=1)
-    targets, _ = gold_targets(examples, load_labels("kiwi"), max_pair_words=20)
-    lengths = {
-        tuple(
-            len(f["input_ids"])
-            for f in joint_features(
-                targets, reader.pieces, limit=reader.limit, stride=8, seed=(1, epoch)
-            )
-        )
-        for epoch in range(8)
-    }
-    assert len(lengths) > 1
-    [first, second] = examples[:2]
-    assert first.units[1].right.endswith(second.text)
-    assert first.units[0] == Unit(first.text)
-
-
 def test_what_is_learnt_of_a_word_with_neighbours_is_what_is_read_of_it(
     trained, tiny_base: Path
 ) -> None:
@@ -376,14 +374,19 @@ def test_what_is_learnt_of_a_word_with_neighbours_is_what_is_read_of_it(
     model = _load(trained[0])
     [reader] = model.readers
     gold = gold_note("x", "Mild\nleft effusion.\ndenies chest pain", ("left", "bodyloc"))
-    [_, example, *_] = examples_of([gold], context=2)[0]
-    example = replace(example, units=example.units[-1:])
-    assert example.units[0].left
-    targets, _ = gold_targets([example], model.labels, max_pair_words=60)
-    [feature] = joint_features(targets, reader.pieces, limit=reader.limit, stride=8)
+    [first, example, last] = examples_of([gold], context=2)[0]
+    assert example.unit.left and example.unit.right
+    targets, _ = gold_targets([first, example, last], model.labels, max_pair_words=60)
+    for target in (targets[0], targets[2]):
+        target.tags[:] = 0  # only those of the one in the middle are looked for
+    learnt = [
+        joint_features(targets, reader.pieces, limit=reader.limit, stride=8, most=3, seed=(s,))
+        for s in range(20)
+    ]
+    feature = max((one[0] for one in learnt), key=lambda one: len(one["input_ids"]))
     batch = collate_joint([feature], reader.pieces.pad)
     _, states = reader.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
-    [read] = model.read([example.units[0]])
+    [read] = model.read([example.unit])
     assert np.allclose(states[0][feature["tags"].any(axis=1)], read.reads[0].states, atol=1e-5)
 
 

@@ -104,13 +104,13 @@ class AuxiliaryNotes(Model):
 class TaggerTrainConfig(TaggerOptions, TrainConfig):
     """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept.
 
-    `annotators` is a tab-separated table of who annotated a note: `note_id`, `annotator_batch`. A
-    sentence is learnt with a random number of neighbours on each side, none to `context`. Beside
-    each, `auxiliary_share` sentences of the `auxiliary` corpora are learnt by heads of their own.
+    `annotators` is a tab-separated table of who annotated a note: `note_id`, `annotator_batch`.
+    One to `together` sentences of a note are learnt as one text, other ones each epoch. For one of
+    ours, `auxiliary_share` sentences of the `auxiliary` corpora are learnt by heads of their own.
     """
 
     kind: Literal["tagger"] = "tagger"
-    context: int = Field(0, ge=0, le=8)
+    together: int = Field(1, ge=1, le=17)
     annotators: str | None = None
     auxiliary: tuple[AuxiliaryNotes, ...] = ()
     auxiliary_share: float = Field(1.0, gt=0)

@@ -16,13 +16,15 @@ class Extractor(Protocol):
     """What every model offers; one instance serves one process.
 
     `fingerprint` hashes all that can change an answer; `device` says where the model runs;
-    `context` is how many sentences on each side its units have to bring.
+    `context` is how many sentences on each side its units have to bring. `learnt` are the digests
+    (`Note.text_sha256`) of the annotated notes that it has learnt, as far as it tells.
     """
 
     labels: LabelSet
     fingerprint: str
     device: str
     context: int
+    learnt: frozenset[str]
     stats: Stats
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:

@@ -43,6 +43,7 @@ class Bert:
         check_label_map(config.label_map, self.labels)
         checkpoints = locate(config)
         self.fingerprint = checkpoints_fingerprint(checkpoints, config)
+        self.learnt = checkpoints.learnt
         self.device = "cpu"
         self._taggers = [
             self._load_tagger(layer, checkpoints.folders[layer])

@@ -45,10 +45,14 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The parts of a `bert` model that are there, and the digests of their files."""
+    """The parts of a `bert` model that are there, and the digests of their files.
+
+    `learnt` are the digests of the texts that it has learnt.
+    """
 
     folders: Mapping[str, Path]
     files: Mapping[str, str]
+    learnt: frozenset[str] = frozenset()
 
 
 def locate(config: ExtractorConfig) -> Checkpoints:
@@ -165,7 +169,16 @@ def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoint
     files = file_digests(folders)
     _check_files(top, manifest.get("files", {}), files)
     _warn_of_other_options(top, manifest, config)
-    return Checkpoints(folders, files)
+    return Checkpoints(folders, files, learnt_texts(manifest) or frozenset())
+
+
+def learnt_texts(manifest: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the digests (`Note.text_sha256`) of the annotated notes that a model has learnt.
+
+    Those of its base and its teachers are among them. None for a model that does not tell.
+    """
+    told = manifest.get("training", {}).get("learnt_texts")
+    return None if told is None else frozenset(told)
 
 
 def check_labels(top: Path, manifest: Mapping[str, Any], labels: LabelSet) -> None:

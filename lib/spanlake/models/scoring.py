@@ -12,20 +12,22 @@ from spanlake.core.labels import LabelSet
 from spanlake.core.scoring import no_scores, score_linked, score_note
 from spanlake.core.spans import Annotation
 from spanlake.models import Extractor
-from spanlake.models.annotate import annotate, link
+from spanlake.models.annotate import NoteResult, annotate, link
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredNote:
     """A gold note, what was predicted of it, and the scores of the one against the other.
 
-    `confidences` are what a model that tells them gives each sentence's answer.
+    `confidences` are what a model that tells them gives each sentence's answer. `learnt` tells
+    whether the model was trained on the note: then its scores say nothing of other notes.
     """
 
     gold: GoldNote
     predicted: Annotation
     scores: Scores
     confidences: tuple[float | None, ...] = ()
+    learnt: bool = False
 
     @property
     def note_id(self) -> str:
@@ -42,10 +44,17 @@ def scored_notes(gold: Sequence[GoldNote], extractor: Extractor) -> list[ScoredN
     unread = [one.note.note_id for one, result in pairs if result.state not in ("done", "empty")]
     if unread:
         raise DataError(f"{len(unread)} notes could not be read: {', '.join(unread[:10])}")
-    return [
-        ScoredNote(one, mine.annotation, _score(one, mine.annotation, extractor), mine.confidences)
-        for one, mine in pairs
-    ]
+    return [_scored(one, mine, extractor) for one, mine in pairs]
+
+
+def _scored(one: GoldNote, result: NoteResult, extractor: Extractor) -> ScoredNote:
+    return ScoredNote(
+        one,
+        result.annotation,
+        _score(one, result.annotation, extractor),
+        result.confidences,
+        learnt=bool(one.note.note_text) and one.note.text_sha256 in extractor.learnt,
+    )
 
 
 def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:

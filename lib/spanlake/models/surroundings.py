@@ -35,12 +35,12 @@ def surroundings(left: str, right: str, pieces: Pieces, room: int) -> tuple[list
 
     Each side has half of the room, and what the other does not need.
     """
-    before, after = _pieces(left, pieces), _pieces(right, pieces)
+    before, after = pieces_between(left, pieces), pieces_between(right, pieces)
     first = min(len(before), max(room // 2, room - len(after)))
     return before[len(before) - first :], after[: max(0, room - first)]
 
 
-def _pieces(text: str, pieces: Pieces) -> list[int]:
+def pieces_between(text: str, pieces: Pieces) -> list[int]:
     """Return the pieces of a text's words; a line ends with the tokenizer's own end of text."""
     readable = text.encode("utf-8", "ignore").decode("utf-8")  # a lone surrogate is no character
     found = TOKEN.findall(readable)

@@ -58,12 +58,18 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     for own in papers.values():
         sys.stdout.write("\n" + paper_lines(evaluation, own))
     _warn(evaluation.report)
+    if evaluation.learnt:
+        sys.stderr.write(
+            f"the model was trained on {len(evaluation.learnt)} of these {len(evaluation.notes)}"
+            f" notes: {', '.join(evaluation.learnt[:10])}; these are not scores of new notes\n"
+        )
     groups = _groups(evaluation, wanted)
     if "string" in groups:
         sys.stdout.write("\n" + string_table(groups["string"]))
     if wanted.json:
         content = {**to_json(scores, baselines), "groups": _groups_json(groups), **papers}
         content["reliability"] = reliability.to_json(told)
+        content["learnt_notes"] = evaluation.learnt
         _write(wanted.json, json.dumps(content, indent=2) + "\n")
     if wanted.html:
         _write(wanted.html, page(scores, found, groups, baselines, told))

@@ -35,6 +35,11 @@ class Evaluation:
         """Each note's scores by its id."""
         return {one.note_id: one.scores for one in self.notes}
 
+    @property
+    def learnt(self) -> list[str]:
+        """The ids of notes that the model was trained on."""
+        return [one.note_id for one in self.notes if one.learnt]
+
 
 def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) -> Evaluation:
     """Score `PREDICTED/NAME.ann` for every gold note NAME, of a brat folder or of JSON lines.

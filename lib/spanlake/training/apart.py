@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import DataError
-from spanlake.models.loading import MANIFEST, find_folder, read_manifest
+from spanlake.models.loading import MANIFEST, find_folder, learnt_texts, read_manifest
 from spanlake.models.tagger.folder import KIND
 
 
@@ -17,14 +17,19 @@ def check_apart(learnt: Iterable[GoldNote], scored: Sequence[GoldNote]) -> None:
 
     Notes without text do not count. Ids say nothing: other corpora may number theirs alike.
     """
-    texts = {gold.note.text_sha256 for gold in learnt if gold.note.note_text}
+    texts = texts_of(learnt)
     known = [gold.note.note_id for gold in scored if gold.note.text_sha256 in texts]
     if known:
         raise DataError(f"{len(known)} notes that are scored are learnt: {', '.join(known[:10])}")
 
 
+def texts_of(notes: Iterable[GoldNote]) -> set[str]:
+    """Return the digests of the notes' texts, of those that have one."""
+    return {gold.note.text_sha256 for gold in notes if gold.note.note_text}
+
+
 def learnt_by(model: str) -> set[str]:
-    """Return the digests (`notes_digest`) of the annotated notes that a model has learnt.
+    """Return the digests (`texts_of`) of the annotated notes that a model has learnt.
 
     Those of its base and its teachers count; an encoder has none. What a trained model without
     such a record has learnt equals nothing.
@@ -34,8 +39,8 @@ def learnt_by(model: str) -> set[str]:
         return {_unknown(folder.parent)}
     if not (folder / MANIFEST).is_file():
         return set()
-    told = read_manifest(folder, KIND)["training"].get("learnt_sha256")
-    return set(told or [_unknown(folder)])
+    told = learnt_texts(read_manifest(folder, KIND))
+    return {_unknown(folder)} if told is None else set(told)
 
 
 def _unknown(folder: Path) -> str:

@@ -31,7 +31,6 @@ READERS: dict[str, Reader] = {
     "iob": read_iob,
     "phee": read_phee,
 }
-DRAW = 2  # parts these draws from others of the same seed and epoch
 
 log = logging.getLogger(__name__)
 
@@ -97,20 +96,19 @@ class Auxiliary:
         own: Sequence[list[Feature]],
         cut: Callable[[list[Target]], list[Feature]],
         *,
-        epochs: int,
-        seed: int,
+        count: int,
+        seeds: Sequence[tuple[int, ...]],
     ) -> Sequence[list[Feature]]:
-        """Return `epochs` lists: `own` in turn, each with another draw of what is learnt beside.
+        """Return a list an epoch: `own` in turn, each with another draw of what is learnt beside.
 
-        All are of one length, as `ByEpoch` needs them: what is drawn are features, not sentences.
+        `count` are the features of our sentences, each alone; what is drawn are features too.
         """
         if not self.targets:
             return own
         corpora = [cut(targets) for targets in self.targets]
-        count = round(self.share * len(own[0]))
+        wanted = round(self.share * count)
         return [
-            own[epoch % len(own)] + drawn(corpora, count, (seed, epoch, DRAW))
-            for epoch in range(epochs)
+            own[epoch % len(own)] + drawn(corpora, wanted, seed) for epoch, seed in enumerate(seeds)
         ]
 
 

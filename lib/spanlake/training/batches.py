@@ -12,16 +12,16 @@ POOL = 50  # batches that are sorted by length together: the rest of the order i
 
 
 class ByEpoch(Dataset[Any]):
-    """As many features in every epoch, but not the same: `epochs` are read in turn.
+    """Other features in every epoch, more or fewer: `epochs` are read in turn.
 
-    Feature i of epoch e has the number ``e * len + i``.
+    Feature i of epoch e has the number ``e * len + i``, where len is that of the longest.
     """
 
     def __init__(self, epochs: Sequence[Sequence[Any]]) -> None:
         self.epochs = epochs
 
     def __len__(self) -> int:
-        return len(self.epochs[0])
+        return max(map(len, self.epochs))
 
     def __getitem__(self, number: int) -> Any:
         epoch, i = divmod(number, len(self))
@@ -77,7 +77,7 @@ class LengthBatches(Sampler[list[int]]):
             half = (len(batch) + 1) // 2
             batches += [batch[:half], batch[half:] or batch]  # a last one is read twice
         order = np.random.default_rng([self.seed, self.epoch, 1]).permutation(len(batches))
-        first = self.epoch * len(self.lengths[0])
+        first = self.epoch * max(map(len, self.lengths))
         return iter([[first + i for i in batches[place]] for place in order])
 
     def _cut_all(self, epoch: int) -> list[list[int]]:

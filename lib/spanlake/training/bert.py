@@ -22,6 +22,7 @@ from spanlake.models.loading import (
     parts_of,
     write_manifest,
 )
+from spanlake.training.apart import texts_of
 from spanlake.training.datasets import Example, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.fitting import Places, fit_linker, fit_tagger
@@ -62,8 +63,14 @@ def _fit(
 ) -> None:
     top = Path(config.to)
     summary = _train_models(notes, labels, config)
-    files = file_digests(parts_of(top))
-    write_manifest(top, KIND, labels, {"training": {"recipe": recipe, **summary}}, files)
+    files, learnt = file_digests(parts_of(top)), sorted(texts_of(notes))
+    write_manifest(
+        top,
+        KIND,
+        labels,
+        {"training": {"recipe": recipe, "learnt_texts": learnt, **summary}},
+        files,
+    )
 
 
 def _train_models(

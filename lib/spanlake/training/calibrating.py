@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -11,12 +12,12 @@ from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.models.tagger.calibration import TINY, Calibration, heat
-from spanlake.models.tagger.extractor import Asked, OnePassTagger
+from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.reader import tag_counts
 from spanlake.training.datasets import examples_of
-from spanlake.training.joint import Target, gold_targets
+from spanlake.training.joint import gold_targets, pair_truth
 
-TEMPERATURES = np.geomspace(0.4, 4.0, 93)  # steps of 2.5 per cent: finer than the notes can tell
+TEMPERATURES = 0.4 * 10 ** (np.arange(148) / 92)  # to 16, by 2.5 %: finer than notes can tell
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,11 +39,11 @@ def observe(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Observed:
     examples, _ = examples_of(notes, tagger.context)
     most = tagger.config.max_pair_words
     targets, _ = gold_targets(examples, tagger.labels, max_pair_words=most)
-    texts = tagger.read([example.units[-1] for example in examples])
+    texts = tagger.read([example.unit for example in examples])
     scored = tagger.pair_scores(texts, [example.gold.entities for example in examples])
     related = [
-        _related(target, tagger.asked(text, example.gold.entities))
-        for text, target, example in zip(texts, targets, examples, strict=True)
+        pair_truth(example, places, tagger.labels, Counter())
+        for example, (places, _) in zip(examples, scored, strict=True)
     ]
     seen = np.concatenate([text.seen for text in texts])
     return Observed(
@@ -51,12 +52,6 @@ def observe(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Observed:
         np.concatenate([scores for _, scores in scored]),
         np.concatenate(related),
     )
-
-
-def _related(target: Target, asked: Asked) -> np.ndarray:
-    """Return the truth of the pairs that the tagger scored: not those of unseen words."""
-    position = {pair: i for i, pair in enumerate(target.pairs)}
-    return target.related[[position[pair] for pair in asked.words]]
 
 
 def fit_calibration(observed: Sequence[Observed], labels: LabelSet) -> Calibration:

@@ -33,16 +33,17 @@ log = logging.getLogger(__name__)
 class Example:
     """A sentence of the note `note_id` with its gold; offsets refer to its text.
 
-    `units` are the same sentence with more and more around it, the first alone.
+    `gap` is what stands between it and the sentence before it, None in front of a note's first.
     """
 
-    units: tuple[Unit, ...]
+    unit: Unit
     gold: Annotation
     note_id: str = ""
+    gap: str | None = None
 
     @property
     def text(self) -> str:
-        return self.units[0].target
+        return self.unit.target
 
 
 def read_gold(folders: Iterable[Path], labels: LabelSet) -> list[GoldNote]:
@@ -57,7 +58,7 @@ def read_gold(folders: Iterable[Path], labels: LabelSet) -> list[GoldNote]:
 
 
 def examples_of(notes: Iterable[GoldNote], context: int = 0) -> tuple[list[Example], Counter[str]]:
-    """Cut gold notes into sentences, with none to `context` neighbours on each side.
+    """Cut gold notes into sentences, to be read with `context` neighbours on each side.
 
     Counts what a sentence boundary cuts, which is left out.
     """
@@ -66,10 +67,16 @@ def examples_of(notes: Iterable[GoldNote], context: int = 0) -> tuple[list[Examp
     for gold in notes:
         text, annotation = gold.note.note_text, gold.annotation
         sentences = split(text)
-        units = zip(*(units_of(text, sentences, n) for n in range(context + 1)), strict=True)
+        units = units_of(text, sentences, context)
+        ends = [None, *(sentence.span.end for sentence in sentences)]
         mine = [
-            Example(own, _within(sentence, annotation), gold.note.note_id)
-            for own, sentence in zip(units, sentences, strict=True)
+            Example(
+                unit,
+                _within(sentence, annotation),
+                gold.note.note_id,
+                None if end is None else text[end : sentence.span.start],
+            )
+            for unit, sentence, end in zip(units, sentences, ends, strict=False)
         ]
         examples += mine
         counts["notes"] += 1

@@ -16,6 +16,7 @@ import numpy as np
 
 from spanlake.core.bio import words
 from spanlake.core.config import ExtractorConfig
+from spanlake.core.errors import DataError
 from spanlake.core.labels import load_labels
 from spanlake.core.sentences import split
 from spanlake.core.train_config import DistilConfig
@@ -56,7 +57,7 @@ def _fit(notes: Sequence[Note], config: DistilConfig, recipe: dict[str, Any]) ->
     teacher = OnePassTagger(_reading(config))
     targets = list(silver_targets(texts, teacher, Path(config.to) / WORK))
     learnt = set().union(*map(learnt_by, [config.model, *config.teachers]))
-    told = {"recipe": recipe, "learnt_sha256": sorted(learnt)}
+    told = {"recipe": recipe, "learnt_texts": sorted(learnt)}
     fit(targets, labels, config, {**told, "notes": len(notes), "texts": len(texts)})
 
 
@@ -97,8 +98,10 @@ def _part(texts: Sequence[str], teacher: OnePassTagger, path: Path) -> Iterator[
         asked = teacher.asked(read, teacher.entities(read)[0])
         count = len(asked.places)
         linked = related[:count].astype(np.float32)
-        yield Target((Unit(text),), own, mine, asked.words, asked.told, linked)
+        yield Target(text, own, mine, asked.words, asked.told, linked)
         related = related[count:]
+    if len(tags) or len(related):
+        raise DataError(f"{path}: other texts' or another code's: remove it")
 
 
 def _ask(texts: Sequence[str], teacher: OnePassTagger, path: Path) -> None:

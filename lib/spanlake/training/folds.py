@@ -15,11 +15,10 @@ from spanlake.core.train_config import TaggerTrainConfig, TrainConfig
 from spanlake.models.scoring import ScoredNote, scored_notes
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.training.apart import check_apart, learnt_by
+from spanlake.training.apart import check_apart, learnt_by, texts_of
 from spanlake.training.auxiliary import read_auxiliary
 from spanlake.training.calibrating import fit_calibration, observe
 from spanlake.training.processes import require_one
-from spanlake.training.recipe import notes_digest
 from spanlake.training.tagger import tagger_config, train_tagger
 
 
@@ -94,7 +93,7 @@ def _plan(
     held_out = [one for one in notes if folds[one.note.note_id] == number]
     check_apart(learnt, held_out)
     base = config.model.replace("{fold}", str(number))
-    if not learnt_by(base) <= {notes_digest(learnt)}:
+    if not learnt_by(base) <= texts_of(learnt):
         raise ConfigError(
             f"{base} has learnt other notes than the model of fold {number} may, or does not tell"
         )

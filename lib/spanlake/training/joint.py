@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,28 +15,27 @@ from torch import Tensor
 from spanlake.core.bio import encode, tag_names, words
 from spanlake.core.labels import LAYERS, LabelSet
 from spanlake.core.spans import Span
-from spanlake.core.units import Unit
 from spanlake.models.batching import pad
 from spanlake.models.pairs import candidates
 from spanlake.models.pieces import Pieces
-from spanlake.models.surroundings import placed_sequences
+from spanlake.models.surroundings import pieces_between
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
 from spanlake.models.windows import Cut, cut, owners
 from spanlake.training.datasets import Example, Feature
+from spanlake.training.together import Part, joined, runs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """A text with what a model should say of it; all rows are probabilities.
 
-    `units` are the text with more and more around it, of which one is read each time.
     `tags` is ``[words, tags of all layers]``, a distribution a layer; `pairs` the words of heads
     and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``.
     `annotators` numbers who annotated it, from 1; 0 is unknown. `corpus` numbers the auxiliary
-    corpus that the text is of, from 1, whose tags these are; 0 is ours.
+    corpus that the text is of, from 1, whose tags these are; 0 is ours. `gap` is as an `Example`'s.
     """
 
-    units: tuple[Unit, ...]
+    text: str
     words: list[Span]
     tags: np.ndarray
     pairs: list[tuple[WordSpan, WordSpan]]
@@ -43,6 +43,7 @@ class Target:
     related: np.ndarray
     annotators: int = 0
     corpus: int = 0
+    gap: str | None = None
 
 
 def gold_targets(
@@ -59,12 +60,13 @@ def _gold_target(example: Example, labels: LabelSet, most: int, counts: Counter[
     asked = candidates(spans, entities, labels, most) if labels.relations else []
     covered = word_spans(spans, entities)
     return Target(
-        example.units,
+        text,
         spans,
         _tags(example, spans, labels, counts),
         [(covered[head], covered[tail]) for head, tail in asked],
         pair_features(text, spans, entities, asked, labels),
-        _related(example, asked, labels, counts),
+        pair_truth(example, asked, labels, counts),
+        gap=example.gap,
     )
 
 
@@ -86,10 +88,10 @@ def _tags(
     return np.concatenate(layers, axis=1)
 
 
-def _related(
+def pair_truth(
     example: Example, asked: Sequence[tuple[int, int]], labels: LabelSet, counts: Counter[str]
 ) -> np.ndarray:
-    """Return ``[pairs, relations]`` ones and zeros."""
+    """Return ``[pairs, relations]`` ones and zeros of the pairs of entities that are `asked`."""
     names = list(labels.relations)
     related = np.zeros((len(asked), len(names)), dtype=np.float32)
     position = {pair: i for i, pair in enumerate(asked)}
@@ -104,37 +106,42 @@ def _related(
 
 
 def joint_features(
-    targets: Iterable[Target], pieces: Pieces, *, limit: int, stride: int, seed: Sequence[int] = ()
+    targets: Iterable[Target],
+    pieces: Pieces,
+    *,
+    limit: int,
+    stride: int,
+    most: int = 1,
+    seed: Sequence[int] = (),
 ) -> list[Feature]:
     """Return a feature for every window of every target that owns a word.
 
-    Of a target's units one is drawn by `seed`.
+    Up to `most` targets that follow one another in a note are read as one, by chance (`runs`).
 
     `tags` is ``[pieces, tags]``, a row at each word's first piece in the window that owns the
     word, zeros elsewhere; `places` ``[pairs, 4]``: the pieces where head and tail begin, and where
     their last words do.
     """
-    features: list[Feature] = []
-    chance = np.random.default_rng(seed)
-    for target in targets:
-        unit = target.units[chance.integers(len(target.units))]
-        one = cut(unit.target, target.words, pieces, limit=limit, stride=stride)
-        owner = owners(one.windows)
-        made = [
-            _feature(one, i, owner == i, target, placed)
-            for i, placed in enumerate(placed_sequences(one, unit, pieces, limit))
-        ]
-        features += [feature for feature in made if feature["tags"].any()]
-    return features
+    parts = [_part(target, pieces, limit, stride) for target in targets]
+    features = [
+        joined(run, pieces) for run in runs(parts, most, limit, np.random.default_rng(seed))
+    ]
+    return [feature for feature in features if feature["tags"].any()]
 
 
-def _feature(
-    one: Cut, number: int, own: np.ndarray, target: Target, placed: tuple[list[int], slice]
-) -> Feature:
+def _part(target: Target, pieces: Pieces, limit: int, stride: int) -> Part:
+    one = cut(target.text, target.words, pieces, limit=limit, stride=stride)
+    owner = owners(one.windows)
+    windows = [_feature(one, i, owner == i, target) for i in range(len(one.windows))]
+    return Part(windows, None if target.gap is None else pieces_between(target.gap, pieces))
+
+
+def _feature(one: Cut, number: int, own: np.ndarray, target: Target) -> Feature:
+    """Return a window's feature without special pieces around it."""
     first, last = one.windows[number]
-    ids, where = placed
+    ids = list(chain.from_iterable(one.pieces[first:last]))
     sizes = np.array([len(ids) for ids in one.pieces[first:last]])
-    starts = np.cumsum(sizes) - sizes + where.start
+    starts = np.cumsum(sizes) - sizes
     tags = np.zeros((len(ids), target.tags.shape[1]), dtype=target.tags.dtype)
     learnt = own[first:last] & (sizes > 0)
     tags[starts[learnt]] = target.tags[first:last][learnt]

@@ -72,9 +72,10 @@ def _calibrated(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
 
 
 def _machinery(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
+    base = file_digests({"base": find_folder(config.model)})
     return {
         "model": Path(config.model).name,
-        "model_files": file_digests({"base": find_folder(config.model)}),
+        "model_files": {name: one for name, one in base.items() if name != f"base/{METRICS}"},
         "code": f"{TRAINER_VERSION} {SPLITTER_VERSION}",
         "bf16": uses_bf16(config),
         "packages": {name: version(name) for name in PACKAGES},
@@ -154,6 +155,8 @@ def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: 
     if written.is_file() and resume and json.loads(written.read_text("utf-8")) == recipe:
         log.info("%s: taking up the training that was broken off", top)
         return
+    if (top / MANIFEST).is_file():
+        log.warning("%s: trained by another recipe; it is trained anew", top)
     shutil.rmtree(top / WORK, ignore_errors=True)
     (top / MANIFEST).unlink(missing_ok=True)  # a half-trained folder is no model
     for part in parts:

@@ -22,7 +22,7 @@ from spanlake.models.tagger.folder import KIND, save
 from spanlake.models.tagger.module import OnePass
 from spanlake.training import processes
 from spanlake.training.annotators import annotators_digest, read_annotators
-from spanlake.training.apart import learnt_by
+from spanlake.training.apart import learnt_by, texts_of
 from spanlake.training.auxiliary import (
     Auxiliary,
     Corpus,
@@ -101,7 +101,7 @@ def _fit(
     recipe: dict[str, Any],
 ) -> None:
     labels = load_labels(config.labels)
-    examples, data = examples_of(notes, config.context)
+    examples, data = examples_of(notes)
     targets, counts = gold_targets(examples, labels, max_pair_words=config.max_pair_words)
     known = [
         replace(target, annotators=annotators.get(example.note_id, 0))
@@ -110,15 +110,16 @@ def _fit(
     beside = auxiliary_of(corpora, labels, config.auxiliary_share)
     told = {
         "recipe": recipe,
-        "learnt_sha256": sorted({recipe["notes_sha256"], *learnt_by(config.model)}),
+        "learnt_texts": sorted(texts_of(notes) | learnt_by(config.model)),
         **counts,
         "data": dict(data),
         "auxiliary": list(beside.counts),
     }
-    fit(known, labels, config, told, beside)
+    fit(known, labels, config, told, beside, together=config.together)
 
 
 ALONE = Auxiliary()
+DRAW = 2  # parts what is drawn for an epoch from the order of its batches
 
 
 def fit(
@@ -127,27 +128,30 @@ def fit(
     config: Config,
     told: Mapping[str, Any],
     beside: Auxiliary = ALONE,
+    together: int = 1,
 ) -> None:
     """Train a tagger on `targets` and save it in `config.to`; `told` goes into its manifest too.
 
+    Up to `together` targets that follow one another in a note are learnt as one, others each epoch.
     The heads of what is learnt `beside` them are not saved.
     """
     top = Path(config.to)
     transformers.set_seed(config.seed)  # fresh heads are drawn here
     module, pieces = start_of(find_folder(config.model), labels, config)
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
-    varied = any(len(target.units) > 1 for target in targets)
     cut = partial(joint_features, pieces=pieces, limit=limit, stride=config.stride)
-    own = [cut(targets, seed=(config.seed, i)) for i in range(config.epochs if varied else 1)]
-    epochs = beside.mixed(own, cut, epochs=config.epochs, seed=config.seed)
+    alone = cut(targets)
+    seeds = [(config.seed, epoch, DRAW) for epoch in range(config.epochs)]
+    own = [cut(targets, most=together, seed=s) for s in seeds] if together > 1 else [alone]
+    epochs = beside.mixed(own, cut, count=len(alone), seeds=seeds)
     metrics = _train(module, epochs, beside.layers, pieces, config, top / WORK)
     if not processes.is_first():
         return
     options = {"epochs": config.link_epochs, "seed": config.seed}
-    metrics["link_loss_by_epoch"] = relink(module, own[0], pieces.pad, **options)
+    metrics["link_loss_by_epoch"] = relink(module, alone, pieces.pad, **options)
     details = {
         "longest": limit + pieces.specials,
-        "context": max(len(target.units) for target in targets) - 1 if targets else 0,
+        "context": (together - 1) // 2,  # most neighbours on both sides
         "calibration": read_calibration(config.calibration),
         "training": {**told, **metrics},
     }

@@ -20,6 +20,7 @@ from spanlake.core.spans import Entity, Relation, Span, check_offsets
 from spanlake.core.units import Extraction, Unit
 from spanlake.models.decoding import SCORE_DIGITS, TagDecoder, tag_decoder
 from spanlake.models.guard import extract_encodable
+from spanlake.models.loading import learnt_texts
 from spanlake.models.pairs import candidates
 from spanlake.models.stats import Stats
 from spanlake.models.tagger.calibration import Calibration
@@ -83,6 +84,8 @@ class OnePassTagger:
         self.stats = Stats()
         folders = locate(config, self.labels)
         self.fingerprint = fingerprint(folders, config, self.labels)
+        told = (learnt_texts(folder.manifest) for folder in folders)
+        self.learnt = frozenset[str]().union(*(texts for texts in told if texts))
         self.readers = [Reader(folder, self.labels, config, self.stats) for folder in folders]
         self.device = self.readers[0].device
         self.calibration = _calibration(folders, self.labels)
