@@ -47,6 +47,11 @@ def test_a_sentence_that_misses_something_is_wrong(kept: slice) -> None:
     assert (list(sure), list(right)) == ([0.5, 0.6], [False, False])
 
 
+def test_a_score_of_a_link_alone_is_not_judged_by_its_ends() -> None:
+    found = judged([_scored(_sure(GOLD.annotation, 0.9), None, None)], KIWI)
+    assert set(found) == {"main spans", "modifier spans"}
+
+
 def test_an_answer_without_probabilities_tells_none() -> None:
     assert judged([_scored(GOLD.annotation)], KIWI) == {}
     assert judged([_scored(GOLD.annotation, None, None)], KIWI) == {}

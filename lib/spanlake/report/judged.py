@@ -21,7 +21,8 @@ def judged(notes: Sequence[ScoredNote], labels: LabelSet) -> dict[str, Judged]:
     """Return each kind of probability with whether it came true; nothing where none was told.
 
     `main spans` and `modifier spans`: label and both offsets are right. `relations`: it and both
-    its spans are. `sentences`: the answer has nothing wrong and misses nothing.
+    its spans are, of a model that tells how sure it is of a whole answer: others score the link
+    alone. `sentences`: the answer has nothing wrong and misses nothing.
     """
     kinds = (*(f"{layer} spans" for layer in LAYERS), "relations", "sentences")
     rows = [row for one in notes for part in (_spans(one, labels), _links(one), _sentences(one))
@@ -42,6 +43,8 @@ def _spans(one: ScoredNote, labels: LabelSet) -> Rows:
 
 
 def _links(one: ScoredNote) -> Rows:
+    if all(sure is None for sure in one.confidences):
+        return
     gold = set(_linked(one.gold.annotation))
     for relation, link in zip(one.predicted.relations, _linked(one.predicted), strict=True):
         if relation.score is not None:
