@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,7 +237,8 @@ def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"together": 5, "piece_dropout": 0.2, "annotators": "annotators.tsv"}]
+    "options",
+    [{}, {"together": 5, "piece_dropout": 0.2, "annotators": "annotators.tsv"}, {"runs": 2}],
 )
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
     options, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -250,7 +252,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
 
     def die_in_third_epoch(self, args, state, control, **rest):
         on_save(self, args, state, control, **rest)
-        if state.epoch == 3:
+        if state.epoch == 3 and args.seed == 41 + options.get("runs", 1):  # in the last run
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training.WeightAverage, "on_save", die_in_third_epoch)
@@ -258,8 +260,24 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
         training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
     monkeypatch.setattr(training.WeightAverage, "on_save", on_save)
     found = training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
-    assert found["loss_by_epoch"] == expected["loss_by_epoch"]
+    for name in ("loss_by_epoch", "link_loss_by_epoch"):
+        assert found.get(name) == expected.get(name)
+    losses = [[one["loss_by_epoch"] for one in told.get("runs", ())] for told in (found, expected)]
+    assert losses[0] == losses[1]
     assert (broken / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+
+
+def test_several_runs_leave_the_mean_of_what_each_learns(trained, tmp_path: Path) -> None:
+    def weights(name: str, **options: Any) -> dict[str, torch.Tensor]:
+        config = tiny_recipe(trained[0], tmp_path / name, epochs=2, link_epochs=0, **options)
+        training.train_tagger(NOTES[:2], [], config)
+        return load_file(tmp_path / name / WEIGHTS)
+
+    first, second = weights("x", seed=1), weights("y", seed=2)
+    mean = weights("z", seed=1, runs=2)
+    assert not first["tags.weight"].equal(second["tags.weight"])
+    for name, found in mean.items():
+        assert found.allclose((first[name] + second[name]) / 2, atol=1e-6), name
 
 
 def test_batches_hold_every_sequence_once_and_differ_between_epochs() -> None:

@@ -68,7 +68,8 @@ class TaggerOptions(Model):
     """How a tagger learns. Rates are those of the backbone's last layer and of the fresh heads.
 
     `layer_decay` multiplies the rate from each layer to the one below it; `weight_average` is the
-    decay of the moving average that is saved; `piece_dropout` is the share of pieces that each
+    decay of the moving average that is saved; of several `runs` from one start, by `seed` and those
+    that follow it, the mean of the weights is; `piece_dropout` is the share of pieces that each
     batch hides; `batch_tokens` counts padding; `link_epochs` is how
     often the linker, which goes on learning by itself in the end, sees all pairs; `calibration`
     is a file of temperatures that jobs/crossvalidate.py fitted by the same recipe.
@@ -84,6 +85,7 @@ class TaggerOptions(Model):
     dropout: float = Field(0.1, ge=0, lt=1)
     piece_dropout: float = Field(0.0, ge=0, lt=1)
     batch_tokens: int = Field(768, ge=16)
+    runs: int = Field(1, ge=1, le=16)
     link_epochs: int = Field(30, ge=0)
     calibration: str | None = None
 

@@ -32,6 +32,8 @@ READERS: dict[str, Reader] = {
     "phee": read_phee,
 }
 
+DRAW = 2  # parts these draws from others of the same seed and epoch
+
 log = logging.getLogger(__name__)
 
 
@@ -108,7 +110,8 @@ class Auxiliary:
         corpora = [cut(targets) for targets in self.targets]
         wanted = round(self.share * count)
         return [
-            own[epoch % len(own)] + drawn(corpora, wanted, seed) for epoch, seed in enumerate(seeds)
+            own[epoch % len(own)] + drawn(corpora, wanted, (*seed, DRAW))
+            for epoch, seed in enumerate(seeds)
         ]
 
 

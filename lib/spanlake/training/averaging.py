@@ -1,7 +1,8 @@
-"""An exponential moving average of a model's weights while it is trained."""
+"""Averages of weights: a moving one while a model is trained, and that of several trainings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,13 @@ class WeightAverage(transformers.TrainerCallback):
     def state(self) -> dict[str, Any]:
         """Return the averaged weights."""
         return self.average.module.state_dict()
+
+
+def mean_state(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the mean of weights; numbers that are no fractions are those of the first."""
+    return {
+        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        if first.is_floating_point()
+        else first
+        for name, first in states[0].items()
+    }
