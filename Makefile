@@ -8,7 +8,7 @@ FOLDS := ../shared/corpora/mtsamples_kiwi/folds.tsv
 FROM = $(if $(CHECKPOINT),--set model=$(CHECKPOINT))
 FROM_LARGE = $(if $(TEACHER),--set model=$(TEACHER))
 ONE_FOLD = $(BIN)/python jobs/crossvalidate.py --folds $(FOLDS) --only 0
-TEACH = $(ONE_FOLD) --config conf/train_folds.yml --set to
+TEACH = $(ONE_FOLD) --config conf/train_folds.yml --set together=5 --set batch_tokens=272 --set to
 SOURCES := $(shell find lib -name '*.py')
 
 .DEFAULT_GOAL := help
@@ -39,8 +39,8 @@ setup: $(VENV)/full ## everything into .venv: torch, tests, tools
 model-small: $(VENV)/full ## make the default model anew (CHECKPOINT=path of MiniLM, TEACHER=of MPNet) and put it into the package
 	$(BIN)/python jobs/pretrain.py --config conf/pretrain_minilm.yml $(FROM)
 	$(TEACH)=build/folds/notes --out build/folds/notes --set model=build/models/minilm-notes
-	$(TEACH)=build/folds/windows --out build/folds/windows $(FROM) --set context=2
-	$(ONE_FOLD) --config conf/train_base.yml --out build/folds/mpnet $(FROM_LARGE) --set epochs=8 --set to=build/folds/mpnet
+	$(TEACH)=build/folds/plain --out build/folds/plain $(FROM)
+	$(ONE_FOLD) --config conf/train_base.yml --out build/folds/mpnet $(FROM_LARGE) --set to=build/folds/mpnet
 	$(BIN)/python jobs/distil.py --config conf/distil_small.yml
 	$(ONE_FOLD) --config conf/train_small.yml --out build/folds/small --set to=build/folds/small
 	$(BIN)/python jobs/train.py --config conf/train_small.yml
