@@ -43,18 +43,21 @@ def _folds(config: TaggerTrainConfig, labels: LabelSet, arguments: argparse.Name
     from spanlake.training.datasets import read_gold
     from spanlake.training.folds import joined_by, read_folds, read_with, train_folds
 
-    _check_reading(config, arguments)
     folders = (*config.folders, *([Path(config.dev)] if config.dev else []))
     notes, known = read_gold(folders, labels), read_folds(arguments.folds)
+    there = {known[one.note.note_id] for one in notes if one.note.note_id in known}
+    _check_reading(config, arguments, sorted(set(arguments.only) or there))
     made = train_folds(notes, known, config, arguments.only)
     return [read_with(fold, arguments.context) for fold in joined_by(made, arguments.others)]
 
 
-def _check_reading(config: TaggerTrainConfig, arguments: argparse.Namespace) -> None:
+def _check_reading(
+    config: TaggerTrainConfig, arguments: argparse.Namespace, numbers: list[int]
+) -> None:
     """Raise ConfigError, before hours of training, for what the folds cannot be read with."""
-    for other in arguments.others:
-        if not other.is_dir():
-            raise ConfigError(f"--with {other}: no such folder")
+    for member in (other / f"fold-{number}" for other in arguments.others for number in numbers):
+        if not member.is_dir():
+            raise ConfigError(f"--with {member.parent}: no {member.name}; train that run first")
     if 2 * arguments.context >= config.together:
         raise ConfigError(
             f"--context {arguments.context} needs models that learn {2 * arguments.context + 1}"

@@ -73,7 +73,7 @@ def test_scores_of_something_else_need_a_folder_of_their_own(
     ("other", "said"),
     [
         (["--context", "2"], "needs models that learn 5 sentences together: `together` is 3"),
-        (["--with", "nowhere"], "--with nowhere: no such folder"),
+        (["--with", "nowhere"], "--with nowhere: no fold-0; train that run first"),
     ],
 )
 def test_what_cannot_be_read_is_refused_before_anything_is_trained(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.sentences import split  # noqa: E402
 from spanlake.core.spans import entity_at  # noqa: E402
 from spanlake.core.units import Unit, units_of  # noqa: E402
+from spanlake.models.scoring import scored_notes  # noqa: E402
 from spanlake.models.tagger import reader  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
@@ -352,6 +354,20 @@ def test_the_command_says_which_notes_a_model_was_trained_on(
     write_brat(tmp_path / "only", [new])
     assert main(["evaluate", "--gold", str(tmp_path / "only"), *model]) == 0
     assert "trained on" not in capsys.readouterr().err
+
+
+def test_a_model_without_a_record_of_what_it_learnt_does_not_pass_for_one_that_learnt_nothing(
+    trained, tmp_path: Path
+) -> None:
+    assert _load(trained[0]).learnt == {one.note.text_sha256 for one in NOTES[:2]}
+    shutil.copytree(trained[0], tmp_path / "old")
+    manifest = tmp_path / "old" / "spanlake.json"
+    manifest.write_text(manifest.read_text().replace("learnt_texts", "of_old"))
+    assert _load(tmp_path / "old").learnt is None
+    assert [one.learnt for one in scored_notes(NOTES, _load(tmp_path / "old"))] == [None] * 3
+    further = training.train_tagger(NOTES, [], tiny_recipe(tmp_path / "old", tmp_path / "t"))
+    assert "unknown" in further["learnt_texts"][-1]
+    assert _load(tmp_path / "t").learnt is None
 
 
 def test_an_entity_threshold_leaves_out_the_least_probable_and_is_in_the_fingerprint(

@@ -17,14 +17,14 @@ class Extractor(Protocol):
 
     `fingerprint` hashes all that can change an answer; `device` says where the model runs;
     `context` is how many sentences on each side its units have to bring. `learnt` are the digests
-    (`Note.text_sha256`) of the annotated notes that it has learnt, as far as it tells.
+    (`Note.text_sha256`) of the annotated notes that it has learnt, None where it does not tell.
     """
 
     labels: LabelSet
     fingerprint: str
     device: str
     context: int
-    learnt: frozenset[str]
+    learnt: frozenset[str] | None
     stats: Stats
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:

@@ -36,7 +36,7 @@ class Dictionary:
 
     device = "cpu"
     context = 0
-    learnt: frozenset[str] = frozenset()
+    learnt: frozenset[str] | None = frozenset()
 
     def __init__(self, labels: LabelSet, lexicon: str | Path = "kiwi") -> None:
         self.labels = labels

@@ -28,6 +28,7 @@ EXTRACTOR_VERSION = 2  # raise when the code gives other answers for the same we
 KIND = "bert"
 PARTS = ("main", "modifier", "relation")
 MANIFEST = "spanlake.json"
+UNKNOWN = "unknown"  # begins what stands for the texts of a base that does not tell its own
 # what transformers and OpenVINO may read for an answer
 READ_FILES = (".json", ".safetensors", ".txt", ".model", ".xml", ".bin")
 ANSWER_OPTIONS = (
@@ -47,12 +48,12 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 class Checkpoints:
     """The parts of a `bert` model that are there, and the digests of their files.
 
-    `learnt` are the digests of the texts that it has learnt.
+    `learnt` are the digests of the texts that it has learnt, None where that is not told.
     """
 
     folders: Mapping[str, Path]
     files: Mapping[str, str]
-    learnt: frozenset[str] = frozenset()
+    learnt: frozenset[str] | None = None
 
 
 def locate(config: ExtractorConfig) -> Checkpoints:
@@ -169,7 +170,7 @@ def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoint
     files = file_digests(folders)
     _check_files(top, manifest.get("files", {}), files)
     _warn_of_other_options(top, manifest, config)
-    return Checkpoints(folders, files, learnt_texts(manifest) or frozenset())
+    return Checkpoints(folders, files, learnt_texts(manifest))
 
 
 def learnt_texts(manifest: Mapping[str, Any]) -> frozenset[str] | None:
@@ -178,7 +179,9 @@ def learnt_texts(manifest: Mapping[str, Any]) -> frozenset[str] | None:
     Those of its base and its teachers are among them. None for a model that does not tell.
     """
     told = manifest.get("training", {}).get("learnt_texts")
-    return None if told is None else frozenset(told)
+    if told is None or any(one.startswith(UNKNOWN) for one in told):
+        return None
+    return frozenset(told)
 
 
 def check_labels(top: Path, manifest: Mapping[str, Any], labels: LabelSet) -> None:

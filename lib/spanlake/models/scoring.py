@@ -20,14 +20,15 @@ class ScoredNote:
     """A gold note, what was predicted of it, and the scores of the one against the other.
 
     `confidences` are what a model that tells them gives each sentence's answer. `learnt` tells
-    whether the model was trained on the note: then its scores say nothing of other notes.
+    whether the model was trained on the note, whose scores then say nothing of other notes; None
+    where that is not known.
     """
 
     gold: GoldNote
     predicted: Annotation
     scores: Scores
     confidences: tuple[float | None, ...] = ()
-    learnt: bool = False
+    learnt: bool | None = None
 
     @property
     def note_id(self) -> str:
@@ -53,8 +54,12 @@ def _scored(one: GoldNote, result: NoteResult, extractor: Extractor) -> ScoredNo
         result.annotation,
         _score(one, result.annotation, extractor),
         result.confidences,
-        learnt=bool(one.note.note_text) and one.note.text_sha256 in extractor.learnt,
+        learnt=None if extractor.learnt is None else _digest(one) in extractor.learnt,
     )
+
+
+def _digest(one: GoldNote) -> str:
+    return one.note.text_sha256 if one.note.note_text else ""
 
 
 def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:

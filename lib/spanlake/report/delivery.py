@@ -58,11 +58,7 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     for own in papers.values():
         sys.stdout.write("\n" + paper_lines(evaluation, own))
     _warn(evaluation.report)
-    if evaluation.learnt:
-        sys.stderr.write(
-            f"the model was trained on {len(evaluation.learnt)} of these {len(evaluation.notes)}"
-            f" notes: {', '.join(evaluation.learnt[:10])}; these are not scores of new notes\n"
-        )
+    _warn_of_learnt(evaluation)
     groups = _groups(evaluation, wanted)
     if "string" in groups:
         sys.stdout.write("\n" + string_table(groups["string"]))
@@ -92,6 +88,14 @@ def _groups(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, Gro
 def _warn(report: ReadReport) -> None:
     for problem in report.problems:
         sys.stderr.write(f"{problem}\n")
+
+
+def _warn_of_learnt(evaluation: Evaluation) -> None:
+    if learnt := evaluation.learnt:
+        sys.stderr.write(
+            f"the model was trained on {len(learnt)} of these {len(evaluation.notes)} notes:"
+            f" {', '.join(learnt[:10])}; these are not scores of new notes\n"
+        )
 
 
 def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:

@@ -36,8 +36,10 @@ class Evaluation:
         return {one.note_id: one.scores for one in self.notes}
 
     @property
-    def learnt(self) -> list[str]:
-        """The ids of notes that the model was trained on."""
+    def learnt(self) -> list[str] | None:
+        """The ids of notes that the model was trained on; None where that is not known."""
+        if any(one.learnt is None for one in self.notes):
+            return None
         return [one.note_id for one in self.notes if one.learnt]
 
 

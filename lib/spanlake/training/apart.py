@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import DataError
-from spanlake.models.loading import MANIFEST, find_folder, learnt_texts, read_manifest
+from spanlake.models.loading import MANIFEST, UNKNOWN, find_folder, read_manifest
 from spanlake.models.tagger.folder import KIND
 
 
@@ -39,9 +39,9 @@ def learnt_by(model: str) -> set[str]:
         return {_unknown(folder.parent)}
     if not (folder / MANIFEST).is_file():
         return set()
-    told = learnt_texts(read_manifest(folder, KIND))
+    told = read_manifest(folder, KIND)["training"].get("learnt_texts")
     return {_unknown(folder)} if told is None else set(told)
 
 
 def _unknown(folder: Path) -> str:
-    return f"unknown {hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()}"
+    return f"{UNKNOWN} {hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()}"

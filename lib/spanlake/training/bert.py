@@ -22,7 +22,7 @@ from spanlake.models.loading import (
     parts_of,
     write_manifest,
 )
-from spanlake.training.apart import texts_of
+from spanlake.training.apart import learnt_by, texts_of
 from spanlake.training.datasets import Example, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.fitting import Places, fit_linker, fit_tagger
@@ -63,7 +63,7 @@ def _fit(
 ) -> None:
     top = Path(config.to)
     summary = _train_models(notes, labels, config)
-    files, learnt = file_digests(parts_of(top)), sorted(texts_of(notes))
+    files, learnt = file_digests(parts_of(top)), sorted(texts_of(notes) | learnt_by(config.model))
     write_manifest(
         top,
         KIND,

@@ -196,6 +196,7 @@ def _train(
     if not epochs[0]:
         raise DataError("the notes hold nothing to train on")
     began = time.monotonic()
+    transformers.set_seed(config.seed)  # heads that are learnt beside are drawn here
     learner = JointLearner(module, max(feature["annotators"] for feature in epochs[0]), layers)
     average = WeightAverage(module, config.weight_average)
     trainer = BatchTrainer(

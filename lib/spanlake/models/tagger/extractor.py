@@ -84,8 +84,7 @@ class OnePassTagger:
         self.stats = Stats()
         folders = locate(config, self.labels)
         self.fingerprint = fingerprint(folders, config, self.labels)
-        told = (learnt_texts(folder.manifest) for folder in folders)
-        self.learnt = frozenset[str]().union(*(texts for texts in told if texts))
+        self.learnt = _learnt(folders)
         self.readers = [Reader(folder, self.labels, config, self.stats) for folder in folders]
         self.device = self.readers[0].device
         self.calibration = _calibration(folders, self.labels)
@@ -215,6 +214,17 @@ class OnePassTagger:
                 if linked >= self.config.pair_threshold and score >= self.config.relation_threshold:
                     found.append(Relation(head, tail, label, score))
         return found
+
+
+def _learnt(folders: Sequence[Folder]) -> frozenset[str] | None:
+    """Return what any of the models has learnt; None where one does not tell."""
+    learnt: frozenset[str] = frozenset()
+    for folder in folders:
+        told = learnt_texts(folder.manifest)
+        if told is None:
+            return None
+        learnt |= told
+    return learnt
 
 
 def _decoders(labels: LabelSet) -> list[TagDecoder]:
