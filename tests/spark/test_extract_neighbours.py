@@ -32,12 +32,19 @@ NOTES = {
 
 @pytest.fixture(scope="module")
 def extractor(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> ExtractorConfig:
-    reading = {"context": 1, "max_tokens": 32, "stride": 8}
+    shape = {"max_tokens": 32, "stride": 8}
     to = str(tmp_path_factory.mktemp("neighbours") / "tagger")
-    rates = {"learning_rate": 1e-2, "weight_average": 0.0, "epochs": 12, "batch_tokens": 64}
-    recipe = {"model": str(tiny_base), "train": "notes", "to": to, **reading, **rates}
+    rates = {
+        "learning_rate": 1e-2,
+        "weight_average": 0.0,
+        "epochs": 12,
+        "batch_tokens": 64,
+        "together": 3,
+    }
+    recipe = {"model": str(tiny_base), "train": "notes", "to": to, **shape, **rates}
     train_tagger(GOLD, [], TaggerTrainConfig.model_validate(recipe))
-    return ExtractorConfig.model_validate({"model": to, "entity_threshold": 0.0, **reading})
+    reading = {"model": to, "entity_threshold": 0.0, "context": 1, **shape}
+    return ExtractorConfig.model_validate(reading)
 
 
 def test_equal_sentences_are_read_with_their_own_neighbours(tables, source, config, extractor):

@@ -22,6 +22,7 @@ def test_outputs_are_stripped(path):
     assert all(not c.outputs and c.execution_count is None for c in cells)
 
 
+@pytest.mark.slow  # two minutes: starts a kernel with a Spark of its own
 def test_first_look_runs_on_the_tables(tables, source, config, monkeypatch):
     ingest(tables, source({"a": "No fever. Takes aspirin 81 mg daily.", "b": "Headache."}))
     extract(tables, config())
