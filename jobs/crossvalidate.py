@@ -41,12 +41,11 @@ def job(arguments: argparse.Namespace) -> int:
 
 def _folds(config: TaggerTrainConfig, labels: LabelSet, arguments: argparse.Namespace) -> list[Any]:
     from spanlake.training.datasets import read_gold
-    from spanlake.training.folds import joined_by, read_folds, read_with, train_folds
+    from spanlake.training.folds import fold_numbers, joined_by, read_folds, read_with, train_folds
 
     folders = (*config.folders, *([Path(config.dev)] if config.dev else []))
     notes, known = read_gold(folders, labels), read_folds(arguments.folds)
-    there = {known[one.note.note_id] for one in notes if one.note.note_id in known}
-    _check_reading(config, arguments, sorted(set(arguments.only) or there))
+    _check_reading(config, arguments, fold_numbers(notes, known, arguments.only))
     made = train_folds(notes, known, config, arguments.only)
     return [read_with(fold, arguments.context) for fold in joined_by(made, arguments.others)]
 

@@ -21,12 +21,18 @@ from safetensors.torch import load_file  # noqa: E402
 from spanlake.core.corpora import GoldNote, write_brat  # noqa: E402
 from spanlake.core.errors import ConfigError, DataError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.models.pieces import pieces_of  # noqa: E402
+from spanlake.models.pieces import Pieces, pieces_of  # noqa: E402
 from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
 from spanlake.training.auxiliary import Corpus, auxiliary_of, drawn  # noqa: E402
 from spanlake.training.datasets import examples_of  # noqa: E402
-from spanlake.training.joint import collate_joint, gold_targets, joint_features  # noqa: E402
+from spanlake.training.joint import (  # noqa: E402
+    Target,
+    collate_joint,
+    gold_targets,
+    joint_features,
+    parts_of,
+)
 from spanlake.training.learner import JointLearner  # noqa: E402
 from spanlake.training.start import start_of  # noqa: E402
 
@@ -71,14 +77,18 @@ def _learner(base: Path) -> JointLearner:
     return JointLearner(module, auxiliary=_beside().layers)
 
 
+def _features(targets: list[Target], pieces: Pieces) -> list[Any]:
+    return joint_features(parts_of(targets, pieces, limit=30, stride=8), pieces, limit=30)
+
+
 def _own_features(base: Path, notes: list[GoldNote] = NOTES) -> list[Any]:
     targets, _ = gold_targets(examples_of(notes)[0], KIWI, max_pair_words=20)
-    return joint_features(targets, pieces_of(base), limit=30, stride=8)
+    return _features(targets, pieces_of(base))
 
 
 def _other_features(base: Path) -> list[list[Any]]:
     pieces = pieces_of(base)
-    return [joint_features(one, pieces, limit=30, stride=8) for one in _beside().targets]
+    return [_features(one, pieces) for one in _beside().targets]
 
 
 def _loss(learner: JointLearner, features: list[Any]) -> torch.Tensor:
@@ -126,7 +136,7 @@ def test_their_heads_learn_their_tags(trained, tiny_base: Path) -> None:
     assert counts == [("chia", 1, 4), ("bc5cdr", 6, 12), ("phee", 1, 2)]
     corpus = Corpus(load_labels("chia"), TRIALS)
     [targets] = auxiliary_of([corpus], KIWI, 1.0).targets
-    features = joint_features(targets, pieces_of(tiny_base), limit=30, stride=8)
+    features = _features(targets, pieces_of(tiny_base))
     module = learner.module.eval()
     fresh = JointLearner(module, auxiliary=learner.layers[1:])
     with torch.no_grad():
@@ -203,11 +213,11 @@ def test_every_epoch_has_another_draw_of_equal_parts(tiny_base: Path) -> None:
     assert sorted(first.count(f"b{i}") for i in range(3)) == [3, 4, 4]
     own = [[{"own": i} for i in range(5)]]
     seeds = [(1, epoch) for epoch in range(3)]
-    epochs = _beside().mixed(own, list, count=5, seeds=seeds)
+    epochs = _beside().mixed(own, _beside().targets, count=5, seeds=seeds)
     assert [len(epoch) for epoch in epochs] == [10, 10, 10]
     assert all(epoch[:5] == own[0] for epoch in epochs)
     runs = [own[0][:1], own[0][:2], own[0][:3]]  # of five sentences, learnt together
-    epochs = _beside().mixed(runs, list, count=5, seeds=seeds)
+    epochs = _beside().mixed(runs, _beside().targets, count=5, seeds=seeds)
     assert [len(epoch) for epoch in epochs] == [6, 7, 8], "as many beside them as there are of ours"
 
 

@@ -17,7 +17,7 @@ pytest.importorskip("accelerate", reason="needs the train extra")
 from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.models.pieces import Pieces, pieces_of  # noqa: E402
 from spanlake.training.datasets import examples_of  # noqa: E402
-from spanlake.training.joint import gold_targets, joint_features  # noqa: E402
+from spanlake.training.joint import gold_targets, joint_features, parts_of  # noqa: E402
 from spanlake.training.together import Part, runs  # noqa: E402
 
 LONG = gold_note(
@@ -39,7 +39,8 @@ SHORT = gold_note("short", "Fever.", ("Fever", "problem"))
 def _features(pieces: Pieces, limit: int, **options: Any) -> list[dict[str, Any]]:
     examples, _ = examples_of([LONG, SHORT, LONG])
     targets, _ = gold_targets(examples, load_labels("kiwi"), max_pair_words=20)
-    return joint_features(targets, pieces, limit=limit, stride=0, **options)
+    parts = parts_of(targets, pieces, limit=limit, stride=0)
+    return joint_features(parts, pieces, limit=limit, **options)
 
 
 def _facts(features: list[dict[str, Any]]) -> tuple[Counter[Any], Counter[Any]]:

@@ -54,12 +54,8 @@ def _scored(one: GoldNote, result: NoteResult, extractor: Extractor) -> ScoredNo
         result.annotation,
         _score(one, result.annotation, extractor),
         result.confidences,
-        learnt=None if extractor.learnt is None else _digest(one) in extractor.learnt,
+        learnt=None if extractor.learnt is None else one.note.text_sha256 in extractor.learnt,
     )
-
-
-def _digest(one: GoldNote) -> str:
-    return one.note.text_sha256 if one.note.note_text else ""
 
 
 def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:

@@ -96,21 +96,21 @@ class Auxiliary:
     def mixed(
         self,
         own: Sequence[list[Feature]],
-        cut: Callable[[list[Target]], list[Feature]],
+        others: Sequence[Sequence[Feature]],
         *,
         count: int,
         seeds: Sequence[tuple[int, ...]],
     ) -> Sequence[list[Feature]]:
         """Return a list an epoch: `own` in turn, each with another draw of what is learnt beside.
 
-        `count` are the features of our sentences, each alone; what is drawn are features too.
+        `others` are the features of each corpus's `targets`; `count` is that of our sentences'
+        features, each alone.
         """
         if not self.targets:
             return own
-        corpora = [cut(targets) for targets in self.targets]
         wanted = round(self.share * count)
         return [
-            own[epoch % len(own)] + drawn(corpora, wanted, (*seed, DRAW))
+            own[epoch % len(own)] + drawn(others, wanted, (*seed, DRAW))
             for epoch, seed in enumerate(seeds)
         ]
 

@@ -58,7 +58,7 @@ def train_folds(
     """
     require_one("training by folds")
     _check(notes, folds, config)
-    numbers = _numbers({folds[one.note.note_id] for one in notes}, only)
+    numbers = fold_numbers(notes, folds, only)
     plans = [_plan(number, notes, folds, config) for number in numbers]  # all are sound
     trained = []
     for learnt, held_out, mine in plans:
@@ -76,7 +76,11 @@ def _check(notes: Sequence[GoldNote], folds: Mapping[str, int], config: TaggerTr
     check_beside(config, notes)
 
 
-def _numbers(there: set[int], only: Collection[int]) -> list[int]:
+def fold_numbers(
+    notes: Sequence[GoldNote], folds: Mapping[str, int], only: Collection[int] = ()
+) -> list[int]:
+    """Return the folds that the notes are in, or `only` some; ConfigError where no note is."""
+    there = {folds[one.note.note_id] for one in notes if one.note.note_id in folds}
     if missing := set(only) - there:
         raise ConfigError(f"no note is in fold {', '.join(map(str, sorted(missing)))}")
     return sorted(set(only) or there)

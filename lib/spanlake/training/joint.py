@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -106,41 +105,38 @@ def pair_truth(
 
 
 def joint_features(
-    targets: Iterable[Target],
-    pieces: Pieces,
-    *,
-    limit: int,
-    stride: int,
-    most: int = 1,
-    seed: Sequence[int] = (),
+    parts: Iterable[Part], pieces: Pieces, *, limit: int, most: int = 1, seed: Sequence[int] = ()
 ) -> list[Feature]:
-    """Return a feature for every window of every target that owns a word.
+    """Return a feature for every window of every part of `parts_of` that owns a word.
 
-    Up to `most` targets that follow one another in a note are read as one, by chance (`runs`).
+    Up to `most` parts that follow one another in a note are read as one, by chance (`runs`).
 
     `tags` is ``[pieces, tags]``, a row at each word's first piece in the window that owns the
     word, zeros elsewhere; `places` ``[pairs, 4]``: the pieces where head and tail begin, and where
     their last words do.
     """
-    parts = [_part(target, pieces, limit, stride) for target in targets]
     features = [
         joined(run, pieces) for run in runs(parts, most, limit, np.random.default_rng(seed))
     ]
     return [feature for feature in features if feature["tags"].any()]
 
 
+def parts_of(targets: Iterable[Target], pieces: Pieces, *, limit: int, stride: int) -> list[Part]:
+    """Return every target cut into windows: what `joint_features` joins, other ones each epoch."""
+    return [_part(target, pieces, limit, stride) for target in targets]
+
+
 def _part(target: Target, pieces: Pieces, limit: int, stride: int) -> Part:
     one = cut(target.text, target.words, pieces, limit=limit, stride=stride)
     owner = owners(one.windows)
-    windows = [_feature(one, i, owner == i, target) for i in range(len(one.windows))]
+    windows = [_feature(one, i, ids, owner == i, target) for i, ids in enumerate(one.sequences())]
     return Part(windows, None if target.gap is None else pieces_between(target.gap, pieces))
 
 
-def _feature(one: Cut, number: int, own: np.ndarray, target: Target) -> Feature:
-    """Return a window's feature without special pieces around it."""
+def _feature(one: Cut, number: int, ids: list[int], own: np.ndarray, target: Target) -> Feature:
+    """Return the feature of a window of pieces `ids`, without special pieces around it."""
     first, last = one.windows[number]
-    ids = list(chain.from_iterable(one.pieces[first:last]))
-    sizes = np.array([len(ids) for ids in one.pieces[first:last]])
+    sizes = np.array([len(word) for word in one.pieces[first:last]])
     starts = np.cumsum(sizes) - sizes
     tags = np.zeros((len(ids), target.tags.shape[1]), dtype=target.tags.dtype)
     learnt = own[first:last] & (sizes > 0)

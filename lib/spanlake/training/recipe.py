@@ -156,7 +156,9 @@ def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: 
         log.info("%s: taking up the training that was broken off", top)
         return
     if (top / MANIFEST).is_file():
-        log.warning("%s: trained by another recipe; it is trained anew", top)
+        log.warning(
+            "%s: the model there is of another recipe, or not to be resumed: trained anew", top
+        )
     shutil.rmtree(top / WORK, ignore_errors=True)
     (top / MANIFEST).unlink(missing_ok=True)  # a half-trained folder is no model
     for part in parts:

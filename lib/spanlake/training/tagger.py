@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from spanlake.training.batches import ByEpoch
 from spanlake.training.datasets import Feature, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.holes import HoleyBatches
-from spanlake.training.joint import Target, gold_targets, joint_features
+from spanlake.training.joint import Target, gold_targets, joint_features, parts_of
 from spanlake.training.learner import JointLearner
 from spanlake.training.recipe import (
     METRICS,
@@ -138,13 +139,15 @@ def fit(
     transformers.set_seed(config.seed)  # fresh heads are drawn here
     module, pieces = start_of(find_folder(config.model), labels, config)
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
-    cut = partial(joint_features, pieces=pieces, limit=limit, stride=config.stride)
-    alone = cut(targets)
+    cut = partial(parts_of, pieces=pieces, limit=limit, stride=config.stride)
+    features = partial(joint_features, pieces=pieces, limit=limit)
+    parts = cut(targets)
+    alone, others = features(parts), [features(cut(corpus)) for corpus in beside.targets]
 
     def epochs_of(seed: int) -> Sequence[list[Feature]]:
         seeds = [(seed, epoch) for epoch in range(config.epochs)]
-        own = [cut(targets, most=together, seed=s) for s in seeds] if together > 1 else [alone]
-        return beside.mixed(own, cut, count=len(alone), seeds=seeds)
+        own = [features(parts, most=together, seed=s) for s in seeds] if together > 1 else [alone]
+        return beside.mixed(own, others, count=len(alone), seeds=seeds)
 
     metrics = _train_runs(module, epochs_of, beside.layers, pieces, config, top / WORK)
     if not processes.is_first():
@@ -173,14 +176,14 @@ def _train_runs(
     The mean of weights that were learnt from one start in several orders is about as good as an
     ensemble of them, and is read as one model is (arXiv 2203.05482).
     """
-    start = {name: weights.clone() for name, weights in module.state_dict().items()}
+    start = deepcopy(module.state_dict())
     found, told = [], []
     for seed in range(config.seed, config.seed + config.runs):
         module.load_state_dict(start)
         mine = config.model_copy(update={"seed": seed})
         epochs, own = epochs_of(seed), work / f"seed-{seed}"
         told.append(_train(module, epochs, layers, pieces, mine, own))
-        found.append({name: weights.clone() for name, weights in module.state_dict().items()})
+        found.append(deepcopy(module.state_dict()))
     module.load_state_dict(mean_state(found))
     return told[0] if len(told) == 1 else {"runs": told}
 
