@@ -15,7 +15,7 @@ from spanlake.core.corpora import read_annotated
 from spanlake.core.errors import ConfigError
 from spanlake.core.labels import load_labels
 from spanlake.models import model_fingerprint
-from spanlake.report.delivery import add_outputs, deliver
+from spanlake.report.delivery import add_outputs, check_given, deliver
 from spanlake.report.evaluation import Evaluation, evaluate_folder
 from spanlake.spark.arguments import parser, run_job
 from spanlake.spark.evaluate import evaluate_with_spark, store_gold, store_scores
@@ -26,6 +26,7 @@ from spanlake.spark.tables import Tables
 
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+    check_given(arguments)
     evaluation = _evaluate(arguments, config)
     deliver(evaluation, arguments)
     if config.tables is not None:

@@ -13,7 +13,7 @@ from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
 from spanlake.report.changes import Changed, change_lines, change_rows, changes
-from spanlake.report.delivery import add_outputs, deliver
+from spanlake.report.delivery import add_outputs, check_given, deliver
 from spanlake.report.error_table import write_rows
 from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
 from spanlake.report.folder import annotate_folder
@@ -85,6 +85,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    check_given(arguments)
     deliver(_evaluation(arguments), arguments)
     return 0
 

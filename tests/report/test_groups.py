@@ -182,9 +182,10 @@ def test_the_command_tells_strings_that_the_training_has_seen(trained, tmp_path,
     assert not [e.text for e in GOLD.annotation.entities if e.text.casefold() in written.casefold()]
 
 
-def test_a_training_folder_that_is_not_there_is_named(few_samples, tmp_path, capsys):
-    call = ["evaluate", "--gold", str(few_samples), "--predicted", str(few_samples)]
-    assert main([*call, "--seen", str(tmp_path / "none")]) == 1
+@pytest.mark.parametrize("option", ["--seen", "--groups"])
+def test_what_is_not_there_is_named_before_anything_is_read(option, tmp_path, capsys):
+    call = ["evaluate", "--gold", str(tmp_path / "no gold"), option, str(tmp_path / "none")]
+    assert main(call) == 1
     assert "none: no such folder" in capsys.readouterr().err
 
 

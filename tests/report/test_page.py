@@ -69,6 +69,7 @@ def test_the_page_has_every_table(written):
         "Modifiers by label",
         "Modifiers by number of words",
         "Relations",
+        "Assertions",
         "Entities by section",
         "Modifiers by section",
     ]
@@ -93,7 +94,7 @@ def test_the_page_loads_nothing(written):
 def test_values_with_their_intervals_are_drawn():
     found = {"main strict F1": Interval(0.5, 0.25, 0.75), "modifiers": Interval(None, None, None)}
     labels = load_labels("kiwi")
-    reader = read(page(no_scores(labels), found, {}, {}, {}))
+    reader = read(page(no_scores(labels), found, {}, {}, {}, {}))
     assert reader.tables["Scores"][1:] == [
         ["main strict F1", "50.0", "25.0 to 75.0", ""],
         ["modifiers", "-", "-", ""],
@@ -104,7 +105,7 @@ def test_values_with_their_intervals_are_drawn():
 
 def test_names_of_groups_are_escaped():
     groups = {"group": {"<b>&": {"entities": Counts(1, 0, 0)}}}
-    reader = read(page(no_scores(load_labels("kiwi")), {}, groups, {}, {}))
+    reader = read(page(no_scores(load_labels("kiwi")), {}, groups, {}, {}, {}))
     assert reader.tables["Entities by group"][1][0] == "<b>&"
     assert "b" not in {tag for tag, _ in reader.tags}
 
@@ -112,6 +113,6 @@ def test_names_of_groups_are_escaped():
 def test_probabilities_are_drawn_where_a_model_tells_them():
     told = {"main spans": (np.array([0.9, 0.8]), np.array([True, False]))}
     scores = no_scores(load_labels("kiwi"))
-    with_figure, without = (read(page(scores, {}, {}, {}, one)) for one in (told, {}))
+    with_figure, without = (read(page(scores, {}, {}, {}, {}, one)) for one in (told, {}))
     assert len([tag for tag, _ in with_figure.tags if tag == "circle"]) == 2
     assert "circle" not in {tag for tag, _ in without.tags}

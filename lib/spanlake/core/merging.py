@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from spanlake.core.assertions import Assertion, assertions
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Annotation, Entity, Relation
@@ -153,14 +154,11 @@ class _Rows:
     text_sha256: str
 
     def entities(self) -> tuple[EntityRow, ...]:
-        tails: dict[int, list[Entity]] = {}
-        for relation in self.annotation.relations:
-            tails.setdefault(relation.head, []).append(self.annotation.entities[relation.tail])
+        said = assertions(self.annotation)
         numbered = enumerate(self.annotation.entities)
-        return tuple(self._entity(i, entity, tails.get(i, [])) for i, entity in numbered)
+        return tuple(self._entity(i, entity, said[i]) for i, entity in numbered)
 
-    def _entity(self, i: int, entity: Entity, tails: list[Entity]) -> EntityRow:
-        subjects = [tail.text for tail in tails if tail.label == "subject"]
+    def _entity(self, i: int, entity: Entity, said: Assertion) -> EntityRow:
         return EntityRow(
             entity_id=self._entity_id(entity),
             sentence_index=self.index[i],
@@ -171,9 +169,9 @@ class _Rows:
             start=entity.start,
             end=entity.end,
             score=entity.score,
-            negated=any(tail.label == "negation" for tail in tails),
-            uncertain=any(tail.label == "uncertain" for tail in tails),
-            subject=subjects[0] if subjects else None,
+            negated=said.negated,
+            uncertain=said.uncertain,
+            subject=said.subject,
             alignment="exact",
         )
 

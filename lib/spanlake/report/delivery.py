@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from spanlake.core.corpora import ReadReport
-from spanlake.models.baselines import relation_baselines
+from spanlake.core.errors import DataError
 from spanlake.report.error_table import error_rows, write_rows
 from spanlake.report.evaluation import Evaluation
 from spanlake.report.groups import GroupCounts, all_groups, read_groups, read_strings
-from spanlake.report.paper import paper_lines, paper_scores
-from spanlake.report.scores import six, string_table, table, to_json
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -35,42 +32,33 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_given(wanted: argparse.Namespace) -> None:
+    """Raise DataError for `--groups` or `--seen` that is not there: reading takes long."""
+    given = [*wanted.seen, *([wanted.groups] if wanted.groups else [])]
+    for path in given:
+        if not path.exists():
+            raise DataError(f"{path}: no such folder or file")
+
+
 def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     """Print the scores with their intervals, name on stderr what was left out, write the files.
 
     `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes
     or a folder of `wanted.seen` cannot be read.
     """
-    from spanlake.report import reliability  # numpy, as the next ones
-    from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes
-    from spanlake.report.judged import judged
-    from spanlake.report.page import page
+    from spanlake.report.bootstrap import of_notes, write_notes  # numpy, as the next one
+    from spanlake.report.findings import as_json, as_page, findings, printed
 
-    scores, by_note = evaluation.scores, of_notes(evaluation.by_note)
-    found = intervals(by_note)
-    baselines = relation_baselines([one.gold for one in evaluation.notes], evaluation.labels)
-    told = judged(evaluation.notes, evaluation.labels)
-    papers = {"paper_scorers": paper_scores(evaluation)} if wanted.paper_scorers else {}
-    sys.stdout.write(table(scores, baselines) + "\n")
-    sys.stdout.write("per cent, 95 % interval over notes\n" + lines(found) + "\n")
-    if told:
-        sys.stdout.write("\nprobabilities, and what came true\n" + reliability.lines(told) + "\n")
-    for own in papers.values():
-        sys.stdout.write("\n" + paper_lines(evaluation, own))
     _warn(evaluation.report)
     _warn_of_learnt(evaluation)
-    groups = _groups(evaluation, wanted)
-    if "string" in groups:
-        sys.stdout.write("\n" + string_table(groups["string"]))
+    found = findings(evaluation, _groups(evaluation, wanted), papers=wanted.paper_scorers)
+    sys.stdout.write(printed(found, evaluation))
     if wanted.json:
-        content = {**to_json(scores, baselines), "groups": _groups_json(groups), **papers}
-        content["reliability"] = reliability.to_json(told)
-        content["learnt_notes"] = evaluation.learnt
-        _write(wanted.json, json.dumps(content, indent=2) + "\n")
+        _write(wanted.json, json.dumps(as_json(found), indent=2) + "\n")
     if wanted.html:
-        _write(wanted.html, page(scores, found, groups, baselines, told))
+        _write(wanted.html, as_page(found))
     if wanted.notes:
-        write_notes(by_note, wanted.notes)
+        write_notes(of_notes(evaluation.by_note), wanted.notes)
     if wanted.errors:
         write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
 
@@ -96,16 +84,6 @@ def _warn_of_learnt(evaluation: Evaluation) -> None:
             f"the model was trained on {len(learnt)} of these {len(evaluation.notes)} notes:"
             f" {', '.join(learnt[:10])}; these are not scores of new notes\n"
         )
-
-
-def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
-    return {
-        kind: {
-            group: {name: six(one) for name, one in counts.items()}
-            for group, counts in of_kind.items()
-        }
-        for kind, of_kind in groups.items()
-    }
 
 
 def _write(path: Path, text: str) -> None:

@@ -38,12 +38,14 @@ def page(
     intervals: Mapping[str, Interval],
     groups: Mapping[str, GroupCounts],
     baselines: Mapping[str, Counts],
+    assertions: Mapping[str, Counts],
     judged: Mapping[str, Judged],
 ) -> str:
     """Return the page: scores with intervals, then by label, length, relation and group.
 
     `intervals` are by measure (`report.bootstrap`), `baselines` by rule (`models.baselines`),
-    `judged` the probabilities of a model that tells them (`report.judged`).
+    `assertions` by column (`report.assertions`), `judged` the probabilities of a model that tells
+    them (`report.judged`).
     """
     measured = [_interval_row(name, one) for name, one in intervals.items()]
     tables = [_table("Scores", ("value", "95 % interval"), measured)]
@@ -52,6 +54,8 @@ def page(
         tables.append(_counts_table(f"{title} by label", labels))
         tables.append(_counts_table(f"{title} by number of words", layer.lengths))
     tables.append(_counts_table("Relations", _relations(scores, baselines)))
+    if assertions:
+        tables.append(_counts_table("Assertions", assertions))
     for kind, of_kind in groups.items():
         for counted in next(iter(of_kind.values()), {}):
             title = f"{counted} by {kind}".replace("_", " ").capitalize()

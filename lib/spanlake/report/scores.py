@@ -73,6 +73,14 @@ def string_table(strings: Mapping[str, Mapping[str, Counts | ManyCounts]]) -> st
     return "\n".join(lines) + "\n"
 
 
+def assertion_table(assertions: Mapping[str, Counts]) -> str:
+    """Return a printed table of `report.assertions.assertion_counts`; ends with a newline."""
+    width = max(map(len, ("assertions", *assertions))) + 4
+    head = _line("assertions", width, "P", "R", "F1", "", "support")
+    lines = [_relation_line(f"  {name}", counts, width) for name, counts in assertions.items()]
+    return "\n".join([head, *lines]) + "\n"
+
+
 def six(counts: Counts | ManyCounts) -> dict[str, object]:
     """Return the three ratios and the three counts of every score in JSON."""
     names = ("precision", "recall", "f1", "tp", "fp", "fn")

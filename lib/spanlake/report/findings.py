@@ -1,0 +1,103 @@
+"""All that an evaluation can say, for the terminal, as JSON and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spanlake.core.counts import Counts, Scores
+from spanlake.models.baselines import relation_baselines
+from spanlake.report import reliability
+from spanlake.report.assertions import assertion_counts
+from spanlake.report.bootstrap import Interval, intervals, lines, of_notes
+from spanlake.report.evaluation import Evaluation
+from spanlake.report.groups import GroupCounts
+from spanlake.report.judged import judged
+from spanlake.report.page import page
+from spanlake.report.paper import paper_lines, paper_scores
+from spanlake.report.scores import assertion_table, six, string_table, table, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is said of all notes together; `groups` is by kind, `papers` where they are wanted."""
+
+    scores: Scores
+    intervals: Mapping[str, Interval]
+    baselines: Mapping[str, Counts]
+    assertions: Mapping[str, Counts]
+    judged: Mapping[str, reliability.Judged]
+    groups: Mapping[str, GroupCounts]
+    papers: Mapping[str, Any]
+    learnt: list[str] | None
+
+
+def findings(
+    evaluation: Evaluation, groups: Mapping[str, GroupCounts], *, papers: bool
+) -> Findings:
+    """Return all that can be said of an evaluation, the papers' scores where `papers`."""
+    notes, labels = evaluation.notes, evaluation.labels
+    return Findings(
+        scores=evaluation.scores,
+        intervals=intervals(of_notes(evaluation.by_note)),
+        baselines=relation_baselines([one.gold for one in notes], labels),
+        assertions=assertion_counts(notes),
+        judged=judged(notes, labels),
+        groups=groups,
+        papers=paper_scores(evaluation) if papers else {},
+        learnt=evaluation.learnt,
+    )
+
+
+def printed(found: Findings, evaluation: Evaluation) -> str:
+    """Return the tables for a terminal, a blank line between them."""
+    return "\n".join(_tables(found, evaluation))
+
+
+def _tables(found: Findings, evaluation: Evaluation) -> Iterator[str]:
+    yield table(found.scores, found.baselines)
+    if found.assertions:
+        yield assertion_table(found.assertions)
+    yield "per cent, 95 % interval over notes\n" + lines(found.intervals) + "\n"
+    if found.judged:
+        yield "probabilities, and what came true\n" + reliability.lines(found.judged) + "\n"
+    if found.papers:
+        yield paper_lines(evaluation, found.papers)
+    if "string" in found.groups:
+        yield string_table(found.groups["string"])
+
+
+def as_json(found: Findings) -> dict[str, object]:
+    """Return what `spanlake evaluate --json` writes; undefined ratios are None."""
+    papers = {"paper_scorers": found.papers} if found.papers else {}
+    return {
+        **to_json(found.scores, found.baselines),
+        "assertions": {name: six(one) for name, one in found.assertions.items()},
+        "groups": _groups_json(found.groups),
+        **papers,
+        "reliability": reliability.to_json(found.judged),
+        "learnt_notes": found.learnt,
+    }
+
+
+def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
+    return {
+        kind: {
+            group: {name: six(one) for name, one in counts.items()}
+            for group, counts in of_kind.items()
+        }
+        for kind, of_kind in groups.items()
+    }
+
+
+def as_page(found: Findings) -> str:
+    """Return what `spanlake evaluate --html` writes."""
+    return page(
+        found.scores,
+        found.intervals,
+        found.groups,
+        found.baselines,
+        found.assertions,
+        found.judged,
+    )
