@@ -55,8 +55,8 @@ Path(sys.argv[2], os.environ["RANK"]).write_text(json.dumps([read, weights]))
 """
 
 
-def _options(base: Path, to: Path) -> TaggerTrainConfig:
-    return tiny_recipe(base, to, epochs=EPOCHS, batch_tokens=24, link_epochs=5)
+def _options(base: Path, to: Path, **more: int) -> TaggerTrainConfig:
+    return tiny_recipe(base, to, epochs=EPOCHS, batch_tokens=24, link_epochs=5, **more)
 
 
 def _launch(script: Path, config: TaggerTrainConfig) -> None:
@@ -106,6 +106,21 @@ def test_two_processes_share_the_batches_and_train_one_model(
     assert (
         train_tagger(NOTES, NOTES, again)["steps"] == alone["steps"]
     )  # one process: another recipe
+
+
+@pytest.mark.slow
+def test_two_processes_train_several_runs_and_share_their_mean(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    script, to = tmp_path / "train.py", tmp_path / "runs"
+    script.write_text(TRAIN)
+    _launch(script, _options(tiny_base, to, runs=2))
+    metrics = json.loads((to / "metrics.json").read_text())
+    assert metrics["dev"]["main"]["f1"] > 0.8
+    assert len(metrics["runs"]) == 2
+    (_, one), (_, other) = (json.loads((tmp_path / rank).read_text()) for rank in "01")
+    assert one == other  # each run ends with one model, the second's another
+    assert one[-1] != one[len(one) // 2 - 1]
 
 
 def test_processes_without_a_batch_of_their_own_get_another_ones() -> None:
