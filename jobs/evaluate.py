@@ -26,7 +26,7 @@ from spanlake.spark.tables import Tables
 
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
-    check_given(arguments)
+    check_given(arguments, load_labels(config.extractor.labels))
     evaluation = _evaluate(arguments, config)
     deliver(evaluation, arguments)
     if config.tables is not None:

@@ -85,8 +85,11 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    check_given(arguments)
-    deliver(_evaluation(arguments), arguments)
+    if arguments.predicted and arguments.config:
+        raise ConfigError("give --predicted (a folder) or --config (a model), not both")
+    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+    check_given(arguments, load_labels(config.extractor.labels))
+    deliver(_evaluation(arguments, config), arguments)
     return 0
 
 
@@ -121,10 +124,7 @@ def _deliver_changes(found: Sequence[Changed], to: Path | None) -> None:
         write_rows(to, change_rows(found))
 
 
-def _evaluation(arguments: argparse.Namespace) -> Evaluation:
-    if arguments.predicted and arguments.config:
-        raise ConfigError("give --predicted (a folder) or --config (a model), not both")
-    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+def _evaluation(arguments: argparse.Namespace, config: EvaluateConfig) -> Evaluation:
     if arguments.predicted:
         labels = load_labels(config.extractor.labels)
         return evaluate_folder(arguments.gold, arguments.predicted, labels)

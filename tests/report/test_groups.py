@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gold_notes import gold_note
+from spanlake import cli
 from spanlake.cli import main
 from spanlake.core.corpora import ReadReport, read_brat, write_brat, write_jsonl
 from spanlake.core.counts import Counts, ManyCounts
@@ -183,10 +184,23 @@ def test_the_command_tells_strings_that_the_training_has_seen(trained, tmp_path,
 
 
 @pytest.mark.parametrize("option", ["--seen", "--groups"])
-def test_what_is_not_there_is_named_before_anything_is_read(option, tmp_path, capsys):
-    call = ["evaluate", "--gold", str(tmp_path / "no gold"), option, str(tmp_path / "none")]
-    assert main(call) == 1
-    assert "none: no such folder" in capsys.readouterr().err
+def test_what_is_not_there_is_named_before_anything_is_read(
+    option, few_samples, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(cli, "load_extractor", None)
+    assert main(["evaluate", "--gold", str(few_samples), option, str(tmp_path / "none")]) == 1
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_notes_without_a_group_are_named_before_anything_is_read(
+    few_samples, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(cli, "load_extractor", None)
+    groups = tmp_path / "groups.tsv"
+    groups.write_text("note_id\tgroup\nother\tx\n")
+    assert main(["evaluate", "--gold", str(few_samples), "--groups", str(groups)]) == 1
+    count = len(list(few_samples.glob("*.txt")))
+    assert f"{count} notes have no group" in capsys.readouterr().err
 
 
 def test_what_the_reader_leaves_out_of_a_training_folder_is_named(few_samples, trained, capsys):

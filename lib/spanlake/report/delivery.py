@@ -7,11 +7,18 @@ import json
 import sys
 from pathlib import Path
 
-from spanlake.core.corpora import ReadReport
+from spanlake.core.corpora import ReadReport, read_annotated
 from spanlake.core.errors import DataError
+from spanlake.core.labels import LabelSet
 from spanlake.report.error_table import error_rows, write_rows
 from spanlake.report.evaluation import Evaluation
-from spanlake.report.groups import GroupCounts, all_groups, read_groups, read_strings
+from spanlake.report.groups import (
+    GroupCounts,
+    all_groups,
+    check_groups,
+    read_groups,
+    read_strings,
+)
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +39,14 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_given(wanted: argparse.Namespace) -> None:
-    """Raise DataError for `--groups` or `--seen` that is not there: reading takes long."""
-    given = [*wanted.seen, *([wanted.groups] if wanted.groups else [])]
-    for path in given:
+def check_given(wanted: argparse.Namespace, labels: LabelSet) -> None:
+    """Raise DataError for `--groups` or `--seen` that cannot be used: a model reads for long."""
+    for path in wanted.seen:
         if not path.exists():
             raise DataError(f"{path}: no such folder or file")
+    if wanted.groups:
+        notes, _ = read_annotated(wanted.gold, labels)
+        check_groups(read_groups(wanted.groups), (one.note.note_id for one in notes))
 
 
 def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:

@@ -36,6 +36,12 @@ def read_groups(path: Path) -> dict[str, str]:
     return read_note_table(path, "group")
 
 
+def check_groups(given: Mapping[str, str], note_ids: Iterable[str]) -> None:
+    """Raise DataError where a note has no group."""
+    if lone := [one for one in note_ids if not given.get(one)]:
+        raise DataError(f"{len(lone)} notes have no group: {', '.join(lone[:10])}")
+
+
 def read_strings(paths: Iterable[Path], labels: LabelSet) -> tuple[Strings, ReadReport]:
     """Return the strings of all gold entities, and what the reader had to leave out.
 
@@ -66,9 +72,7 @@ def all_groups(
     if any(one.gold.note.note_type for one in notes):
         found["note_type"] = _by(notes, labels, lambda one: one.gold.note.note_type or "(none)")
     if given is not None:
-        lone = [one.note_id for one in notes if not given.get(one.note_id)]
-        if lone:
-            raise DataError(f"{len(lone)} notes have no group: {', '.join(lone[:10])}")
+        check_groups(given, (one.note_id for one in notes))
         found["group"] = _by(notes, labels, lambda one: given[one.note_id])
     if seen is not None:
         found["string"] = by_string(notes, labels, seen)
