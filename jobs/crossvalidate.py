@@ -41,25 +41,29 @@ def job(arguments: argparse.Namespace) -> int:
 
 def _folds(config: TaggerTrainConfig, labels: LabelSet, arguments: argparse.Namespace) -> list[Any]:
     from spanlake.training.datasets import read_gold
-    from spanlake.training.folds import fold_numbers, joined_by, read_folds, read_with, train_folds
+    from spanlake.training.folds import (
+        check_members,
+        fold_numbers,
+        joined_by,
+        read_folds,
+        read_with,
+        train_folds,
+    )
 
     folders = (*config.folders, *([Path(config.dev)] if config.dev else []))
     notes, known = read_gold(folders, labels), read_folds(arguments.folds)
-    _check_reading(config, arguments, fold_numbers(notes, known, arguments.only))
+    _check_neighbours(config, arguments.context)
+    numbers = fold_numbers(notes, known, arguments.only)
+    check_members(notes, known, numbers, arguments.others, labels)
     made = train_folds(notes, known, config, arguments.only)
     return [read_with(fold, arguments.context) for fold in joined_by(made, arguments.others)]
 
 
-def _check_reading(
-    config: TaggerTrainConfig, arguments: argparse.Namespace, numbers: list[int]
-) -> None:
-    """Raise ConfigError, before hours of training, for what the folds cannot be read with."""
-    for member in (other / f"fold-{number}" for other in arguments.others for number in numbers):
-        if not member.is_dir():
-            raise ConfigError(f"--with {member.parent}: no {member.name}; train that run first")
-    if 2 * arguments.context >= config.together:
+def _check_neighbours(config: TaggerTrainConfig, context: int) -> None:
+    """Raise ConfigError, before hours of training, for neighbours that are not learnt with."""
+    if 2 * context >= config.together:
         raise ConfigError(
-            f"--context {arguments.context} needs models that learn {2 * arguments.context + 1}"
+            f"--context {context} needs models that learn {2 * context + 1}"
             f" sentences together: `together` is {config.together}"
         )
 

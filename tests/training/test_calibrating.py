@@ -111,8 +111,25 @@ def test_a_calibration_changes_scores_and_the_fingerprint_but_no_entity(
         assert mine.confidence < theirs.confidence or not mine.chars_seen
 
 
-def test_a_file_that_is_no_calibration_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"tags": "x"}', "no calibration"),
+        ('{"tags": [1.5], "pairs": 2}', "2 temperatures of tags and one of pairs"),
+        ('{"tags": [1.5, 0], "pairs": 2}', "above 0"),
+        ('{"tags": [1.5, 2], "pairs": NaN}', "above 0"),
+    ],
+)
+def test_a_file_that_is_no_calibration_is_refused(
+    content: str, said: str, tiny_base: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "calibration.json"
-    path.write_text('{"tags": "x"}')
-    with pytest.raises(ConfigError, match="no calibration"):
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=said):
         train_tagger(NOTES, [], tiny_recipe(tiny_base, tmp_path / "t", calibration=str(path)))
+
+
+def test_units_of_which_none_can_be_read_have_answers(tagger: OnePassTagger) -> None:
+    [answer] = tagger.extract([Unit("fever \ud800 here")])
+    assert (answer.outcome, answer.error_class) == ("unreadable", "UnicodeEncodeError")
+    assert tagger.pair_scores([], []) == []

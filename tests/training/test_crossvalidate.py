@@ -84,6 +84,17 @@ def test_what_cannot_be_read_is_refused_before_anything_is_trained(
     assert not (tmp_path / "to").exists()
 
 
+def test_members_that_learnt_other_folds_are_refused_before_anything_is_trained(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds, x, out = tmp_path / "folds.tsv", tmp_path / "x", tmp_path / "out"
+    assert _main()([*arguments, "--set", f"to={x}"]) == 0
+    folds.write_text("note_id\tfold\na\t1\nb\t0\nc\t1\n")
+    assert _main()([*arguments, "--with", str(x), "--out", str(out)]) == 1
+    assert "fold-0 has learnt notes that it would be scored on" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+
+
 def test_an_error_is_a_line_and_an_exit_code(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
 from spanlake.core.config import ExtractorConfig  # noqa: E402
-from spanlake.core.errors import ModelError  # noqa: E402
+from spanlake.core.errors import ConfigError, ModelError  # noqa: E402
 from spanlake.core.train_config import DistilConfig, TaggerTrainConfig  # noqa: E402
 from spanlake.core.units import Unit  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
@@ -94,6 +94,30 @@ def test_what_the_teachers_said_is_not_asked_twice(
         assert len(one.related) == len(one.pairs) == len(one.told)
         assert (one.tags == other.tags).all()
         assert np.allclose(one.tags.sum(), 2 * len(one.words), atol=0.05 * len(one.words))
+
+
+def test_the_student_may_change_without_asking_again(
+    tiny_base: Path, teachers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = [], distilling._ask
+    monkeypatch.setattr(distilling, "_ask", lambda *all_: asked.append(1) or ask(*all_))
+    config = DistilConfig.model_validate(
+        RATES
+        | write_source(tmp_path)
+        | {"model": str(tiny_base), "to": str(tmp_path / "student"), "teachers": teachers}
+        | {"epochs": 1, "batch_tokens": 128}
+    )
+    with pytest.raises(ConfigError, match="mixed_layers is 9"):
+        distil(config.model_copy(update={"mixed_layers": 9}))
+    assert not asked, "a student that cannot learn needs no teachers"
+    monkeypatch.setattr(distilling, "fit", None)
+    with pytest.raises(TypeError):
+        distil(config)
+    assert len(asked) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(distilling, "_ask", None)
+    assert distil(config.model_copy(update={"dropout": 0.1}))["texts"] > 0
+    assert not list(Path(config.to).glob(".*")), "what they said is not left behind"
 
 
 def test_a_tagger_can_be_trained_further(teachers: list[str], tmp_path: Path) -> None:

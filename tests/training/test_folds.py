@@ -10,11 +10,14 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.errors import ConfigError, DataError  # noqa: E402
+from spanlake.core.errors import ConfigError, DataError, ModelError  # noqa: E402
+from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
 from spanlake.training import folds  # noqa: E402
 from spanlake.training.apart import check_apart, learnt_by  # noqa: E402
+from spanlake.training.tagger import train_tagger  # noqa: E402
 
+KIWI = load_labels("kiwi")
 FOLDS = {"a": 0, "b": 1, "c": 1, "elsewhere": 7}
 
 
@@ -49,14 +52,17 @@ def test_folds_are_read_by_ensembles_of_runs_over_the_same_notes(
     tiny_base: Path, tmp_path: Path
 ) -> None:
     first = folds.train_folds(NOTES, FOLDS, _config(tiny_base, tmp_path / "x"))
-    second = folds.train_folds(NOTES, FOLDS, _config(tiny_base, tmp_path / "y"))
+    folds.train_folds(NOTES, FOLDS, _config(tiny_base, tmp_path / "y"))
     [joined, _] = folds.joined_by(first, [tmp_path / "y"])
     assert len(joined.reader().readers) == 2
     assert folds.joined_by(first, []) == first
+    folds.check_members(NOTES, FOLDS, [0, 1], [tmp_path / "y"], KIWI)
     other = {"a": 1, "b": 0, "c": 0}
     folds.train_folds(NOTES, other, _config(tiny_base, tmp_path / "z"))
-    with pytest.raises(ConfigError, match="trained on other notes"):
-        folds.joined_by(second, [tmp_path / "z"])
+    with pytest.raises(ConfigError, match="has learnt notes that it would be scored on"):
+        folds.check_members(NOTES, FOLDS, [0, 1], [tmp_path / "z"], KIWI)
+    with pytest.raises(ModelError, match="label set"):
+        folds.check_members(NOTES, FOLDS, [0], [tmp_path / "y"], load_labels("bc5cdr"))
 
 
 def test_some_folds_are_trained_alone(tiny_base: Path, tmp_path: Path) -> None:
@@ -75,7 +81,7 @@ def test_a_fold_goes_on_from_what_has_not_learnt_its_notes(tiny_base: Path, tmp_
     assert [learnt_by(str(one.reading.model)) for one in made] == [
         learnt_by(str(tmp_path / "x" / f"fold-{k}")) for k in (0, 1)
     ]
-    with pytest.raises(ConfigError, match="fold-1 has learnt other notes than the model of fold 0"):
+    with pytest.raises(ConfigError, match="fold-1 has learnt notes that it would be scored on"):
         folds.train_folds(NOTES, FOLDS, _config(tmp_path / "x" / "fold-1", tmp_path / "z"))
     assert not (tmp_path / "z").exists()
     manifest = tmp_path / "x" / "fold-0" / "spanlake.json"
@@ -106,8 +112,12 @@ def test_auxiliary_corpora_may_not_hold_what_is_scored(tiny_base: Path, tmp_path
         (beside / f"x{gold.note.note_id}.ann").write_text("T1\tproblem 0 4\tPati\n")
     auxiliary = [{"notes": str(beside), "labels": "kiwi"}]
     values = {**_config(tiny_base, tmp_path / "to").model_dump(), "auxiliary": auxiliary}
+    config = TaggerTrainConfig.model_validate(values)
     with pytest.raises(DataError, match="2 notes that are scored are learnt"):
-        folds.train_folds(NOTES, FOLDS, TaggerTrainConfig.model_validate(values))
+        folds.train_folds(NOTES, FOLDS, config)
+    train_tagger([gold_note("d", "Cough.", ("Cough", "problem"))], [], config)
+    with pytest.raises(ConfigError, match="has learnt notes that it would be scored on"):
+        folds.train_folds(NOTES, FOLDS, _config(tmp_path / "to", tmp_path / "next"))
 
 
 def test_notes_without_a_fold_or_given_twice_are_refused(tiny_base: Path, tmp_path: Path) -> None:
@@ -125,3 +135,11 @@ def test_a_file_of_folds_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None
     path.write_text("id\tgroup\na\t0\n")
     with pytest.raises(DataError, match="needed: tab-separated columns note_id and fold"):
         folds.read_folds(path)
+
+
+def test_a_fold_of_notes_without_text_does_not_spoil_a_calibration(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    made = folds.train_folds(NOTES, {"a": 0, "b": 0, "c": 1}, _config(tiny_base, tmp_path), [1])
+    with pytest.raises(DataError, match="no notes to calibrate on"):
+        folds.calibrate(made, KIWI)

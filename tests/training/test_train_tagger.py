@@ -25,7 +25,7 @@ from spanlake.core.corpora import write_brat  # noqa: E402
 from spanlake.core.errors import ConfigError, DataError, ModelError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.sentences import split  # noqa: E402
-from spanlake.core.spans import entity_at  # noqa: E402
+from spanlake.core.spans import Annotation, entity_at  # noqa: E402
 from spanlake.core.units import Unit, units_of  # noqa: E402
 from spanlake.models.scoring import scored_notes  # noqa: E402
 from spanlake.models.tagger import reader  # noqa: E402
@@ -233,6 +233,52 @@ def test_wrong_options_show_before_anything_is_trained(tiny_base: Path, tmp_path
         tiny_recipe(tiny_base, tmp_path, stride=20)
     with pytest.raises(ConfigError, match="the model has 2 layers"):
         training.train_tagger(NOTES, [], tiny_recipe(tiny_base, tmp_path, mixed_layers=3))
+
+
+def test_a_training_does_not_write_over_what_it_starts_from(trained, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(trained[0], base)
+    before = {path.name: path.read_bytes() for path in base.iterdir()}
+    for to in (base, tmp_path / "x" / ".." / "base", tmp_path):
+        with pytest.raises(ConfigError, match="would write over"):
+            training.train_tagger(NOTES, [], tiny_recipe(base, to, epochs=1))
+    assert {path.name: path.read_bytes() for path in base.iterdir()} == before
+
+
+def test_what_a_kill_leaves_behind_does_not_stop_a_training(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    config = tiny_recipe(tiny_base, tmp_path / "t", epochs=1)
+    work = tmp_path / "t" / ".training"
+    work.mkdir(parents=True)
+    (work / "recipe.json").write_text('{"model"')
+    training.train_tagger(NOTES, [], config)
+    work.mkdir()  # killed after the manifest was written
+    training.train_tagger(NOTES, [], config)
+    assert not work.exists()
+
+
+def test_other_options_than_those_of_the_training_are_named(
+    trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    _load(trained[0], max_pair_words=7)
+    assert "trained with max_pair_words=20, read with 7" in caplog.text
+
+
+def test_dropout_of_a_tagger_that_is_trained_further_is_the_recipe_s(trained) -> None:
+    config = tiny_recipe(trained[0], Path("x"), dropout=0.3)
+    module, _ = start_of(trained[0], load_labels("kiwi"), config)
+    shares = (module.dropout.p, module.linker.dropout.p, module.shape.dropout)
+    assert shares == (0.3, 0.3, 0.3)
+
+
+def test_entities_of_white_space_are_no_ends_of_pairs() -> None:
+    text = "No  fever."
+    entities = (entity_at(text, 0, 2, "negation"), entity_at(text, 2, 4, "negation"))
+    gold = Annotation((*entities, entity_at(text, 4, 9, "problem")))
+    [target], _ = gold_targets([Example(Unit(text), gold)], load_labels("kiwi"), max_pair_words=9)
+    assert target.pairs == [((1, 2), (0, 1))]
+    assert len(target.related) == len(target.told) == 1
 
 
 def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoint
         raise ModelError(f"{top}: none of {', '.join(PARTS)} is there")
     files = file_digests(folders)
     _check_files(top, manifest.get("files", {}), files)
-    _warn_of_other_options(top, manifest, config)
+    warn_of_other_options(top, manifest, config, TRAINED_OPTIONS)
     return Checkpoints(folders, files, learnt_texts(manifest))
 
 
@@ -193,9 +193,12 @@ def check_labels(top: Path, manifest: Mapping[str, Any], labels: LabelSet) -> No
         )
 
 
-def _warn_of_other_options(top: Path, manifest: Mapping[str, Any], config: ExtractorConfig) -> None:
+def warn_of_other_options(
+    top: Path, manifest: Mapping[str, Any], config: ExtractorConfig, options: Iterable[str]
+) -> None:
+    """Log a warning for each of the `options` that a model was trained with otherwise."""
     recipe = manifest.get("training", {}).get("recipe", {})
-    for name in TRAINED_OPTIONS:
+    for name in options:
         trained, given = recipe.get(name), getattr(config, name)
         if trained not in (None, given):
             log.warning("%s: trained with %s=%s, read with %s", top, name, trained, given)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import DataError
+from spanlake.core.errors import ConfigError, DataError
 from spanlake.models.loading import MANIFEST, UNKNOWN, find_folder, read_manifest
 from spanlake.models.tagger.folder import KIND
 
@@ -41,6 +41,13 @@ def learnt_by(model: str) -> set[str]:
         return set()
     told = read_manifest(folder, KIND)["training"].get("learnt_texts")
     return {_unknown(folder)} if told is None else set(told)
+
+
+def check_unseen(model: str, scored: Iterable[GoldNote]) -> None:
+    """Raise ConfigError where a model has learnt notes that are scored, or does not tell."""
+    learnt = learnt_by(model)
+    if learnt & texts_of(scored) or any(one.startswith(UNKNOWN) for one in learnt):
+        raise ConfigError(f"{model} has learnt notes that it would be scored on, or does not tell")
 
 
 def _unknown(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,7 +26,15 @@ from spanlake.training.datasets import Example, examples_of
 from spanlake.training.evaluation import strict_scores
 from spanlake.training.fitting import Places, fit_linker, fit_tagger
 from spanlake.training.processes import require_one
-from spanlake.training.recipe import METRICS, WORK, extractor_config, make, recipe_of, write_json
+from spanlake.training.recipe import (
+    METRICS,
+    WORK,
+    extractor_config,
+    make,
+    read_json,
+    recipe_of,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +88,13 @@ def _train_models(
     models: dict[str, Any] = {}
     for part, fit in _parts(labels).items():
         done = top / WORK / f"{part}.json"
-        if not done.exists():
+        made = read_json(done)
+        if made is None:
             log.info("training the %s model", part)
             places = Places(find_folder(config.model), top / WORK / part, top / part)
-            write_json(done, fit(examples, labels, config, places))
-        models[part] = json.loads(done.read_text("utf-8"))
+            made = fit(examples, labels, config, places)
+            write_json(done, made)
+        models[part] = made
     return {"data": dict(counts), "models": models}
 
 

@@ -5,7 +5,9 @@ Source: arXiv 1503.02531; over unlabelled text of the task's own kind.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,10 +28,11 @@ from spanlake.models.tagger.folder import KIND, fingerprint, locate
 from spanlake.training.apart import learnt_by
 from spanlake.training.joint import Target
 from spanlake.training.processes import require_one
-from spanlake.training.recipe import METRICS, WORK, make, unlabelled_recipe, write_json
-from spanlake.training.tagger import fit
+from spanlake.training.recipe import METRICS, make, unlabelled_recipe, write_json
+from spanlake.training.tagger import check_start, fit
 from spanlake.training.unlabelled import unlabelled_notes
 
+SAID = ".teachers"  # what they have said; gone when the student is done
 TEXTS_AT_ONCE = 2048  # a file of soft labels: what a kill may cost
 
 log = logging.getLogger(__name__)
@@ -39,7 +42,8 @@ def distil(config: DistilConfig) -> dict[str, Any]:
     """Train a student on what the teachers say of the notes; return its metrics.
 
     The student is a tagger's folder, to be read or to be trained further (`model:`). What the
-    teachers have said is kept until the student is done, so a killed run does not ask them again.
+    teachers have said is kept until the student is done, so neither a killed run nor another
+    recipe of the student asks them again.
     """
     require_one("distillation")
     top, notes = Path(config.to), unlabelled_notes(config)
@@ -48,17 +52,25 @@ def distil(config: DistilConfig) -> dict[str, Any]:
     recipe = {**unlabelled_recipe(notes, config), "teachers": teachers}
     metrics = make(top, KIND, recipe, lambda: _fit(notes, config, recipe), resume=config.resume)
     write_json(top / METRICS, metrics)
+    shutil.rmtree(top / SAID, ignore_errors=True)
     return metrics
 
 
 def _fit(notes: Sequence[Note], config: DistilConfig, recipe: dict[str, Any]) -> None:
     labels = load_labels(config.labels)
+    check_start(labels, config)  # before the teachers read for an hour
     texts = texts_of(notes)
-    teacher = OnePassTagger(_reading(config))
-    targets = list(silver_targets(texts, teacher, Path(config.to) / WORK))
+    targets = _said(texts, config, recipe["teachers"])
     learnt = set().union(*map(learnt_by, [config.model, *config.teachers]))
     told = {"recipe": recipe, "learnt_texts": sorted(learnt)}
     fit(targets, labels, config, {**told, "notes": len(notes), "texts": len(texts)})
+
+
+def _said(texts: Sequence[str], config: DistilConfig, teachers: str) -> list[Target]:
+    key = hashlib.sha256("\x1f".join((teachers, *texts)).encode()).hexdigest()
+    work = Path(config.to) / SAID / key[:16]
+    work.mkdir(parents=True, exist_ok=True)
+    return list(silver_targets(texts, OnePassTagger(_reading(config)), work))
 
 
 def _reading(config: DistilConfig) -> ExtractorConfig:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from spanlake.core.config import ExtractorConfig
@@ -15,7 +16,8 @@ from spanlake.core.train_config import TaggerTrainConfig, TrainConfig
 from spanlake.models.scoring import ScoredNote, scored_notes
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.training.apart import check_apart, learnt_by, texts_of
+from spanlake.models.tagger.folder import checked
+from spanlake.training.apart import check_apart, check_unseen, learnt_by, texts_of
 from spanlake.training.auxiliary import read_auxiliary
 from spanlake.training.calibrating import fit_calibration, observe
 from spanlake.training.processes import require_one
@@ -54,7 +56,7 @@ def train_folds(
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
     notes without a fold, or in auxiliary corpora, ConfigError for a fold that no note is in and for
-    a base that has learnt other notes than its fold's; ``{fold}`` in `config.model` is the number.
+    a base that has learnt notes of the fold; ``{fold}`` in `config.model` is the number.
     """
     require_one("training by folds")
     _check(notes, folds, config)
@@ -97,10 +99,7 @@ def _plan(
     held_out = [one for one in notes if folds[one.note.note_id] == number]
     check_apart(learnt, held_out)
     base = config.model.replace("{fold}", str(number))
-    if not learnt_by(base) <= texts_of(learnt):
-        raise ConfigError(
-            f"{base} has learnt other notes than the model of fold {number} may, or does not tell"
-        )
+    check_unseen(base, held_out)
     to = str(Path(config.to) / f"fold-{number}")
     # Uncalibrated: temperatures are fitted on what these models say.
     return (
@@ -130,11 +129,28 @@ def check_unlearnt(
         raise ConfigError(f"{config.model} may have learnt the notes that are scored: set dev=null")
 
 
-def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:
-    """Return the folds read by ensembles: each model with those of its fold in `others`.
+def check_members(
+    notes: Sequence[GoldNote],
+    folds: Mapping[str, int],
+    numbers: Iterable[int],
+    others: Sequence[Path],
+    labels: LabelSet,
+) -> None:
+    """Raise ConfigError or ModelError, before hours of training, for what `joined_by` cannot use.
 
-    Raises ConfigError where one of those was trained on other notes than its fold's model.
+    That is a fold that a run of `others` lacks, another label set, or a model that has learnt
+    notes of its fold.
     """
+    for number, other in product(numbers, others):
+        member = other / f"fold-{number}"
+        if not member.is_dir():
+            raise ConfigError(f"--with {other}: no {member.name}; train that run first")
+        checked(member, labels)
+        check_unseen(str(member), (one for one in notes if folds[one.note.note_id] == number))
+
+
+def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:
+    """Return the folds read by ensembles: each model with those of its fold in `others`."""
     if not others:
         return list(folds)
     return [replace(fold, reading=_joined(fold.reading, others)) for fold in folds]
@@ -142,11 +158,7 @@ def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:
 
 def _joined(reading: ExtractorConfig, others: Sequence[Path]) -> ExtractorConfig:
     mine = Path(str(reading.model))
-    members = [mine, *(other / mine.name for other in others)]
-    learnt = learnt_by(str(mine))
-    for member in members:
-        if not learnt_by(str(member)) <= learnt:
-            raise ConfigError(f"{member} was trained on other notes than {mine}, or does not tell")
+    members = (mine, *(other / mine.name for other in others))
     return reading.model_copy(update={"model": None, "models": tuple(map(str, members))})
 
 
@@ -162,4 +174,5 @@ def out_of_fold(folds: Sequence[Fold], calibration: Calibration | None = None) -
 
 def calibrate(folds: Sequence[Fold], labels: LabelSet) -> Calibration:
     """Return temperatures fitted on all out-of-fold readings."""
-    return fit_calibration([observe(fold.held_out, fold.reader()) for fold in folds], labels)
+    told = [fold for fold in folds if texts_of(fold.held_out)]
+    return fit_calibration([observe(fold.held_out, fold.reader()) for fold in told], labels)

@@ -56,8 +56,12 @@ def gold_targets(
 def _gold_target(example: Example, labels: LabelSet, most: int, counts: Counter[str]) -> Target:
     text, entities = example.text, example.gold.entities
     spans = words(text)
-    asked = candidates(spans, entities, labels, most) if labels.relations else []
     covered = word_spans(spans, entities)
+    asked = [
+        (head, tail)
+        for head, tail in (candidates(spans, entities, labels, most) if labels.relations else [])
+        if _has_words(covered[head]) and _has_words(covered[tail])
+    ]
     return Target(
         text,
         spans,
@@ -67,6 +71,10 @@ def _gold_target(example: Example, labels: LabelSet, most: int, counts: Counter[
         pair_truth(example, asked, labels, counts),
         gap=example.gap,
     )
+
+
+def _has_words(span: WordSpan) -> bool:
+    return span[0] < span[1]  # white space has none
 
 
 def _tags(

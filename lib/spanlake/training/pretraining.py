@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -25,6 +24,7 @@ from spanlake.training.recipe import (
     METRICS,
     WORK,
     prepare,
+    read_json,
     unlabelled_recipe,
     uses_bf16,
     write_json,
@@ -47,9 +47,10 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
     top, notes = Path(config.to), unlabelled_notes(config)
     recipe = unlabelled_recipe(notes, config)
     done = top / METRICS
-    if config.resume and done.exists() and json.loads(done.read_text())["recipe"] == recipe:
+    made = read_json(done) if config.resume else None
+    if made and made["recipe"] == recipe:
         log.info("%s: already trained by this recipe", top)
-        return json.loads(done.read_text())
+        return made
     for name in (METRICS, "model.safetensors"):
         (top / name).unlink(missing_ok=True)  # a half-trained folder is no checkpoint
     prepare(top, recipe, (), resume=config.resume)

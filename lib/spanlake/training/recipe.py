@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -20,13 +21,14 @@ from pydantic import ValidationError
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import GoldNote
 from spanlake.core.errors import ConfigError, ModelError
-from spanlake.core.labels import LabelSet, labels_digest
+from spanlake.core.labels import LabelSet, labels_digest, load_labels
 from spanlake.core.sentences import SPLITTER_VERSION
 from spanlake.core.train_config import DistilConfig, MaskedTrainConfig, Recipe, TrainConfig
 from spanlake.core.units import Note
 from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
 from spanlake.models.tagger.calibration import Calibration
+from spanlake.models.tagger.reader import tag_counts
 from spanlake.training import processes
 
 TRAINER_VERSION = 3  # raise when the code learns otherwise from the same notes and options
@@ -61,17 +63,18 @@ def unlabelled_recipe(
     return {
         **config.model_dump(exclude=NOT_RECIPE | {"notes", "leave_out", "teachers"}),
         **_machinery(config),
-        **_calibrated(config),
+        **(_calibrated(config) if isinstance(config, DistilConfig) else {}),
         "notes_sha256": digest.hexdigest(),
     }
 
 
-def _calibrated(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
+def _calibrated(config: Recipe) -> dict[str, Any]:
     path = getattr(config, "calibration", None)
-    return {"calibration": read_calibration(path)} if path else {}
+    return {"calibration": read_calibration(path, load_labels(config.labels))} if path else {}
 
 
 def _machinery(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
+    _check_to(config)
     base = file_digests({"base": find_folder(config.model)})
     return {
         "model": Path(config.model).name,
@@ -81,6 +84,15 @@ def _machinery(config: Recipe | MaskedTrainConfig) -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "processes": processes.count(),  # they divide the steps
     }
+
+
+def _check_to(config: Recipe | MaskedTrainConfig) -> None:
+    """Raise ConfigError where a training would write over what it starts or learns from."""
+    top = Path(config.to).resolve()
+    for name in (config.model, *getattr(config, "teachers", ())):
+        folder = find_folder(name).resolve()
+        if top in (folder, folder.parent):
+            raise ConfigError(f"to: {config.to} would write over {name}; take another folder")
 
 
 def extractor_config(kind: str, config: Recipe, options: Iterable[str]) -> ExtractorConfig:
@@ -126,6 +138,7 @@ def make(
     """
     if resume and is_finished(top, kind, recipe):
         log.info("%s: already trained by this recipe", top)
+        _remove_work(top)  # where a kill came after the manifest
     else:
         processes.meet()  # all have looked
         if processes.is_first():
@@ -133,9 +146,13 @@ def make(
         processes.meet()
         fit()
         processes.meet()
-        if processes.is_first():
-            shutil.rmtree(top / WORK)
+        _remove_work(top)
     return dict(read_manifest(top, kind)["training"])
+
+
+def _remove_work(top: Path) -> None:
+    if processes.is_first():
+        shutil.rmtree(top / WORK, ignore_errors=True)
 
 
 def is_finished(top: Path, kind: str, recipe: dict[str, Any]) -> bool:
@@ -152,7 +169,7 @@ def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: 
     `parts` are the folders inside `top` that a training writes.
     """
     written = top / WORK / "recipe.json"
-    if written.is_file() and resume and json.loads(written.read_text("utf-8")) == recipe:
+    if resume and read_json(written) == recipe:
         log.info("%s: taking up the training that was broken off", top)
         return
     if (top / MANIFEST).is_file():
@@ -167,15 +184,34 @@ def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: 
     write_json(written, recipe)
 
 
-def read_calibration(path: str | None) -> dict[str, Any] | None:
-    """Return the temperatures of a file that jobs/crossvalidate.py wrote; none for no file."""
+def read_calibration(path: str | None, labels: LabelSet) -> dict[str, Any] | None:
+    """Return the temperatures of a file that jobs/crossvalidate.py wrote; none for no file.
+
+    Raises ConfigError for what is none, or not one above 0 for each layer and one for pairs.
+    """
     if path is None:
         return None
     try:
         content = json.loads(Path(path).read_text("utf-8"))
-        return Calibration(tuple(map(float, content["tags"])), float(content["pairs"])).as_dict()
+        found = Calibration(tuple(map(float, content["tags"])), float(content["pairs"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: no calibration ({type(error).__name__})") from None
+    layers = len(tag_counts(labels))
+    if len(found.tags) != layers or not all(
+        0 < one < math.inf for one in (*found.tags, found.pairs)
+    ):
+        raise ConfigError(
+            f"{path}: needed: {layers} temperatures of tags and one of pairs, above 0"
+        )
+    return found.as_dict()
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what `write_json` wrote; None where there is nothing, or a kill left a part of it."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,17 @@ def start_of(base: Path, labels: LabelSet, config: Config) -> tuple[OnePass, Pie
         folder, module = checked(base, labels), load_module(base)
         if module.shape.mixed_layers != config.mixed_layers:
             raise ConfigError(f"{base} has mixed_layers {module.shape.mixed_layers}: set the same")
-        module.dropout.p = config.dropout
+        _set_dropout(module, config.dropout)
         return module, folder.pieces()
     return OnePass(_backbone(base, config), shape_of(labels, config)), pieces_of(base)
+
+
+def _set_dropout(module: OnePass, share: float) -> None:
+    """Set the heads' dropout; the backbone keeps its own, as with fresh heads."""
+    module.shape = replace(module.shape, dropout=share)
+    module.dropout.p = share
+    if module.linker is not None:
+        module.linker.dropout.p = share
 
 
 def shape_of(labels: LabelSet, config: Config) -> Shape:

@@ -19,7 +19,7 @@ from spanlake.models.loading import find_folder, missing_packages
 from spanlake.models.network import most_pieces
 from spanlake.models.pieces import Pieces
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.models.tagger.folder import KIND, save
+from spanlake.models.tagger.folder import KIND, TRAINED_OPTIONS, save
 from spanlake.models.tagger.module import OnePass
 from spanlake.training import processes
 from spanlake.training.annotators import annotators_digest, read_annotators
@@ -91,7 +91,7 @@ def tagger_config(config: Recipe) -> ExtractorConfig:
 
     Neighbours help to learn and not to read (docs/decisions/0006-ladder.md).
     """
-    return extractor_config(KIND, config, ("max_tokens", "stride", "max_pair_words"))
+    return extractor_config(KIND, config, TRAINED_OPTIONS)
 
 
 def _fit(
@@ -111,7 +111,7 @@ def _fit(
     beside = auxiliary_of(corpora, labels, config.auxiliary_share)
     told = {
         "recipe": recipe,
-        "learnt_texts": sorted(texts_of(notes) | learnt_by(config.model)),
+        "learnt_texts": sorted(_learnt(notes, corpora) | learnt_by(config.model)),
         **counts,
         "data": dict(data),
         "auxiliary": list(beside.counts),
@@ -119,7 +119,17 @@ def _fit(
     fit(known, labels, config, told, beside, together=config.together)
 
 
+def _learnt(notes: Sequence[GoldNote], corpora: Sequence[Corpus]) -> set[str]:
+    return texts_of(notes).union(*(texts_of(corpus.notes) for corpus in corpora))
+
+
 ALONE = Auxiliary()
+
+
+def check_start(labels: LabelSet, config: Config) -> None:
+    """Raise, as `fit` would, for a base that cannot be trained so."""
+    _, pieces = start_of(find_folder(config.model), labels, config)
+    HoleyBatches(pieces, config.piece_dropout)
 
 
 def fit(
@@ -157,7 +167,7 @@ def fit(
     details = {
         "longest": limit + pieces.specials,
         "context": (together - 1) // 2,  # most neighbours on both sides
-        "calibration": read_calibration(config.calibration),
+        "calibration": read_calibration(config.calibration, labels),
         "training": {**told, **metrics},
     }
     save(module, pieces, labels, top, details)
@@ -176,6 +186,8 @@ def _train_runs(
     The mean of weights that were learnt from one start in several orders is about as good as an
     ensemble of them, and is read as one model is (arXiv 2203.05482).
     """
+    if config.runs == 1:
+        return _train(module, epochs_of(config.seed), layers, pieces, config, work)
     start = deepcopy(module.state_dict())
     found, told = [], []
     for seed in range(config.seed, config.seed + config.runs):
@@ -185,7 +197,7 @@ def _train_runs(
         told.append(_train(module, epochs, layers, pieces, mine, own))
         found.append(deepcopy(module.state_dict()))
     module.load_state_dict(mean_state(found))
-    return told[0] if len(told) == 1 else {"runs": told}
+    return {"runs": told}
 
 
 def _train(

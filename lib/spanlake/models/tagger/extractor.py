@@ -141,6 +141,8 @@ class OnePassTagger:
         self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
     ) -> list[Scored]:
         """Return every text's (head, tail) places and their ``[pairs, relations]`` scores."""
+        if not texts:
+            return []
         asked = [self.asked(text, mine) for text, mine in zip(texts, entities, strict=True)]
         counts = [len(one.places) for one in asked]
         scores = np.zeros((sum(counts), len(self.labels.relations)))

@@ -28,6 +28,7 @@ from spanlake.models.loading import (
     find_folder,
     missing_packages,
     read_manifest,
+    warn_of_other_options,
     write_manifest,
 )
 from spanlake.models.pieces import Pieces
@@ -47,10 +48,9 @@ SHAPING = (
     "shape",
     "calibration",
 )  # what the manifest itself says of how texts are read
+TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_words")
 ANSWER_OPTIONS = (
-    "max_tokens",
-    "stride",
-    "max_pair_words",
+    *TRAINED_OPTIONS,
     "entity_threshold",
     "pair_threshold",
     "relation_threshold",
@@ -84,6 +84,8 @@ def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     named = config.models or ([config.model] if config.model else [])
     folders = [checked(top, labels) for top in map(find_folder, named)]
     folders = folders or [checked(bundled(), labels)]
+    for folder in folders:
+        warn_of_other_options(folder.path, folder.manifest, config, TRAINED_OPTIONS)
     learnt = min(folder.manifest.get("context", 0) for folder in folders)
     if config.context > learnt:
         raise ConfigError(f"context is {config.context}: the model has learnt with {learnt}")
