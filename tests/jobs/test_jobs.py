@@ -92,6 +92,16 @@ def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys):
     *_, error = capsys.readouterr().err.splitlines()  # Spark may log lines of its own before
     assert error.startswith("ConfigError: query: [UNRESOLVED_COLUMN")
     assert "fever" not in error
+    for changing in ("DELETE FROM notes", "WITH a AS (SELECT 1) INSERT INTO notes SELECT * FROM a"):
+        assert job("query")([*query, f"-- a comment\n{changing};"]) == 1
+        assert "one SELECT, SHOW or DESCRIBE is run here" in capsys.readouterr().err
+    reading = "/* all */ WITH a AS (SELECT count(*) AS n FROM notes) SELECT n FROM a; -- of them"
+    assert job("query")([*query, reading]) == 0
+    assert "|1  |" in capsys.readouterr().out.replace("|  1|", "|1  |")
+    assert job("query")([*query, "DESCRIBE notes"]) == 0
+    assert job("query")([*query, "SELECT CAST(text AS INT) FROM current_entities"]) == 1
+    said = capsys.readouterr().err
+    assert "CAST_INVALID_INPUT" in said and "try_cast" in said
 
 
 @pytest.mark.spark

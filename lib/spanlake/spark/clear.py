@@ -30,7 +30,7 @@ def clear_errors(what: str, fix: str) -> Iterator[None]:
     try:
         yield
     except AnalysisException as error:
-        raise ConfigError(f"{what}: {_first_line(error)}: {fix}") from None
+        raise ConfigError(f"{what}: {first_line(error)}: {fix}") from None
     except VALUES as error:
         raise ConfigError(
             f"{what}: {error.getCondition() or type(error).__name__}: {fix}"
@@ -50,7 +50,7 @@ def is_missing(error: Exception) -> bool:
     return any(mark in str(error) for mark in marks)
 
 
-def _first_line(error: PySparkException) -> str:
+def first_line(error: PySparkException) -> str:
     """Return Spark's sentence without its code, its plan and its place in the query."""
     said = str(error).strip().splitlines()[0]
     # Suggestions are names of columns: of a file without a header they are its first note.

@@ -15,6 +15,7 @@ from spanlake.core.corpora import GoldNote, read_annotated
 from spanlake.core.counts import Scores
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.spans import Entity
+from spanlake.models import model_fingerprint
 from spanlake.models.scoring import ScoredNote, scored_notes
 from spanlake.report.evaluation import Evaluation
 from spanlake.report.scores import rows
@@ -37,7 +38,8 @@ def evaluate_with_spark(
     notes: list[ScoredNote] = []
     for row in scored.collect():
         notes += pickle.loads(row.notes)  # noqa: S301
-    return Evaluation(labels, sorted(notes, key=lambda one: one.note_id), report)
+    notes.sort(key=lambda one: one.note_id)
+    return Evaluation(labels, notes, report, model_fingerprint(extractor))
 
 
 def _scorer(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from pyspark.sql import DataFrame
+from pyspark.errors import ParseException
+from pyspark.sql import DataFrame, SparkSession
 
 from spanlake.core.errors import ConfigError
-from spanlake.spark.clear import clear_errors
+from spanlake.spark.clear import clear_errors, first_line
 from spanlake.spark.tables import Tables
+
+TELLING = ("SHOW", "DESCRIBE", "DESC")
+HINT = "the columns are in docs/tables.md; try_cast gives null for a value that does not fit"
 
 
 def open_tables(tables: Tables) -> None:
@@ -31,10 +36,29 @@ def run_query(tables: Tables, path: Path) -> DataFrame:
 def show_query(tables: Tables, sql: str, *, limit: int, width: int) -> None:
     """Print the first rows of a query's result, cells cut at `width` characters.
 
-    Raises ConfigError in one line when the query is wrong.
+    Raises ConfigError in one line when the query is wrong, or would change anything. Spark's own
+    log is silent from here on: of a value that does not fit it quotes the value, a note's text.
     """
-    with clear_errors("query", "the tables and their columns are in docs/tables.md"):
+    tables.spark.sparkContext.setLogLevel("OFF")
+    _require_reading(tables.spark, sql)
+    with clear_errors("query", HINT):
         tables.spark.sql(sql).show(limit, truncate=width)
+
+
+def _require_reading(spark: SparkSession, sql: str) -> None:
+    """Raise ConfigError for statements that may write: what runs wrote is not changed by hand.
+
+    Only what reads can stand in parentheses; EXPLAIN parses it and runs nothing.
+    """
+    told = re.sub(r"--.*|/\*[\s\S]*?\*/", " ", sql).strip().rstrip(";")
+    if told.split(maxsplit=1)[:1] and told.split(maxsplit=1)[0].upper() in TELLING:
+        return
+    try:
+        spark.sql(f"EXPLAIN SELECT * FROM (\n{told}\n)")
+    except ParseException as error:
+        raise ConfigError(
+            f"query: one SELECT, SHOW or DESCRIBE is run here: {first_line(error)}"
+        ) from None
 
 
 def read_query(path: Path) -> str:
