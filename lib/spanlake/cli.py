@@ -13,7 +13,7 @@ from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
 from spanlake.report.changes import Changed, change_lines, change_rows, changes
-from spanlake.report.delivery import add_outputs, check_given, deliver
+from spanlake.report.delivery import add_outputs, check_file, check_given, deliver
 from spanlake.report.error_table import write_rows
 from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
 from spanlake.report.folder import annotate_folder
@@ -81,6 +81,10 @@ def _annotate(arguments: argparse.Namespace) -> int:
     failed = annotate_folder(arguments.notes, arguments.to, extractor, codec)
     for note_id, error_class in failed.items():
         sys.stderr.write(f"failed: {note_id} ({error_class})\n")
+    if "UnicodeDecodeError" in failed.values():
+        sys.stderr.write(
+            f"not {arguments.encoding}: give another --encoding, as cp1252 or utf-16\n"
+        )
     return 1 if failed else 0
 
 
@@ -97,6 +101,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from spanlake.report.bootstrap import differences, lines, of_notes, read_notes  # numpy
 
     both = (arguments.ours, arguments.theirs)
+    if arguments.to:
+        check_file(arguments.to)
     if arguments.gold:
         ours, theirs = _folders(arguments.gold, both, arguments.labels)
         found = differences(of_notes(ours.by_note), of_notes(theirs.by_note))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spanlake.core.config import ExtractConfig, IngestConfig, load_config
+from spanlake.core.config import EvaluateConfig, ExtractConfig, IngestConfig, load_config
 from spanlake.core.errors import ConfigError
 from spanlake.core.train_config import BertTrainConfig, TaggerTrainConfig, load_train_config
 
@@ -110,3 +110,15 @@ def test_an_encoding_that_does_not_exist_is_refused(conf):
 def test_an_override_without_a_value_is_refused(conf):
     with pytest.raises(ConfigError, match="key=value"):
         load_config(ExtractConfig, conf("tables: {location: t}"), ["slices"])
+
+
+def test_a_key_without_its_section_is_told_where_it_stands():
+    with pytest.raises(ConfigError, match=r"did you mean 'extractor.entity_threshold'"):
+        load_config(EvaluateConfig, None, ["entity_threshold=0.2"])
+
+
+def test_the_configuration_of_another_job_is_no_flood(tmp_path):
+    path = tmp_path / "other.yml"
+    path.write_text("".join(f"xyz{i}: 1\n" for i in range(9)), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"and 5 more: is this the configuration of another job"):
+        load_config(EvaluateConfig, path)

@@ -207,4 +207,29 @@ def test_what_the_reader_leaves_out_of_a_training_folder_is_named(few_samples, t
     (trained / "t.ann").write_text("T1\tnonsense 0 5\tCOUGH\n", encoding="utf-8")
     call = ["evaluate", "--gold", str(few_samples), "--predicted", str(few_samples)]
     assert main([*call, "--seen", str(trained)]) == 0
-    assert capsys.readouterr().err == "t.ann:1: unknown_label\n"
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "--seen, t.ann:1: unknown_label"
+    assert said[1].startswith("--seen, lines of annotation: 1 unknown_label (docs")
+
+
+@pytest.mark.parametrize("option", ["--json", "--html", "--notes", "--errors"])
+def test_a_folder_where_a_file_is_to_be_written_is_named_early(
+    option, few_samples, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(cli, "load_extractor", None)
+    assert main(["evaluate", "--gold", str(few_samples), option, str(tmp_path)]) == 1
+    assert f"{tmp_path}: a folder, where a file is to be written" in capsys.readouterr().err
+
+
+def test_scores_say_what_they_are_of(few_samples, tmp_path):
+    out = tmp_path / "scores.json"
+    call = ["evaluate", "--gold", str(few_samples), "--json", str(out)]
+    assert main([*call, "--predicted", str(few_samples)]) == 0
+    folder = json.loads(out.read_text())["scored"]
+    assert (folder["predicted"], folder["model"]) == (str(few_samples), None)
+    assert main([*call, "--set", "extractor.kind=dictionary"]) == 0
+    model = json.loads(out.read_text())["scored"]
+    assert len(model.pop("model")) == 64
+    assert model == {
+        "gold": str(few_samples), "predicted": None, "labels": "kiwi", "spanlake": "0.1.0"
+    }  # fmt: skip

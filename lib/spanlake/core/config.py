@@ -172,6 +172,7 @@ class EvaluateConfig(ExtractConfig):
 
 
 C = TypeVar("C", bound=Model)
+MOST_TOLD = 4  # of what is wrong in a file
 
 
 def load_config(kind: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
@@ -189,7 +190,10 @@ def load_config(kind: type[C], path: str | Path | None, overrides: Sequence[str]
 
 
 def _explain(kind: type[Model], error: ValidationError) -> list[str]:
-    return [_explain_one(kind, problem) for problem in error.errors()]
+    told = [_explain_one(kind, problem) for problem in error.errors()]
+    more = len(told) - MOST_TOLD
+    rest = [f"and {more} more: is this the configuration of another job?"] if more > 0 else []
+    return [*told[:MOST_TOLD], *rest]
 
 
 def _explain_one(kind: type[Model], problem: Any) -> str:
@@ -201,8 +205,21 @@ def _explain_one(kind: type[Model], problem: Any) -> str:
         return f"{place or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
     known = _keys_at(kind, problem["loc"][:-1])
     near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+    near = near or _in_sections(kind, place)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
     return f"unknown key {place!r}; {hint}"
+
+
+def _in_sections(kind: type[BaseModel], key: str) -> list[str]:
+    """Return the full names of a key that stands in sections, where it was given without one."""
+    found = []
+    for section in kind.model_fields:
+        try:
+            keys = _keys_at(kind, (section,))
+        except StopIteration:  # no section
+            continue
+        found += [f"{section}.{key}"] * (key in keys)
+    return found
 
 
 def _keys_at(kind: type[BaseModel], place: Sequence[Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,10 @@ from spanlake.core.scoring import no_scores, score_linked, score_note
 from spanlake.core.spans import Annotation
 from spanlake.models import Extractor
 from spanlake.models.annotate import NoteResult, annotate, link
+
+log = logging.getLogger(__name__)
+
+NOTES_AT_ONCE = 8  # enough units to sort into batches, few enough for progress to be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,14 @@ def scored_notes(gold: Sequence[GoldNote], extractor: Extractor) -> list[ScoredN
 
     Raises DataError with the ids of notes that could not be read.
     """
+    scored: list[ScoredNote] = []
+    for first in range(0, len(gold), NOTES_AT_ONCE):
+        scored += _scored_notes(gold[first : first + NOTES_AT_ONCE], extractor)
+        log.info("%d of %d notes scored", len(scored), len(gold))
+    return scored
+
+
+def _scored_notes(gold: Sequence[GoldNote], extractor: Extractor) -> list[ScoredNote]:
     results = annotate([one.note for one in gold], extractor, "")
     pairs = list(zip(gold, results, strict=True))
     unread = [one.note.note_id for one, result in pairs if result.state not in ("done", "empty")]

@@ -154,7 +154,10 @@ def read_notes(path: Path) -> dict[str, NoteCounts]:
             for note_id, counts in content.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: no counts by note ({type(error).__name__})") from None
+        raise DataError(
+            f"{path}: no counts by note ({type(error).__name__}): a file of evaluate --notes is"
+            " needed, or --gold and two folders of .ann"
+        ) from None
 
 
 def of_notes(scores: Mapping[str, Scores]) -> dict[str, NoteCounts]:

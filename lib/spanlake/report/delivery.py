@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
+from spanlake import __version__
 from spanlake.core.corpora import ReadReport, read_annotated
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
@@ -40,7 +42,9 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def check_given(wanted: argparse.Namespace, labels: LabelSet) -> None:
-    """Raise DataError for `--groups` or `--seen` that cannot be used: a model reads for long."""
+    """Raise DataError for options that cannot be obeyed: a model reads for long."""
+    for path in filter(None, (wanted.json, wanted.html, wanted.notes, wanted.errors)):
+        check_file(path)
     for path in wanted.seen:
         if not path.exists():
             raise DataError(f"{path}: no such folder or file")
@@ -63,7 +67,8 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     found = findings(evaluation, _groups(evaluation, wanted), papers=wanted.paper_scorers)
     sys.stdout.write(printed(found, evaluation))
     if wanted.json:
-        _write(wanted.json, json.dumps(as_json(found), indent=2) + "\n")
+        content = {"scored": _scored(evaluation, wanted), **as_json(found)}
+        _write(wanted.json, json.dumps(content, indent=2) + "\n")
     if wanted.html:
         _write(wanted.html, as_page(found))
     if wanted.notes:
@@ -72,19 +77,40 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
         write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
 
 
+def check_file(path: Path) -> None:
+    """Raise DataError where a file cannot be written because a folder has its name."""
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, where a file is to be written")
+
+
+def _scored(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, str | None]:
+    """Return what a file of scores is of: two of them can be told apart."""
+    return {
+        "gold": str(wanted.gold),
+        "predicted": str(wanted.predicted) if wanted.predicted else None,
+        "model": evaluation.model,
+        "labels": evaluation.labels.name,
+        "spanlake": __version__,
+    }
+
+
 def _groups(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, GroupCounts]:
     """Return the groups that are wanted; names on stderr what is left out of `wanted.seen`."""
     given = read_groups(wanted.groups) if wanted.groups else None
     if not wanted.seen:
         return all_groups(evaluation, given)
     seen, left_out = read_strings(wanted.seen, evaluation.labels)
-    _warn(left_out)
+    _warn(left_out, "--seen, ")
     return all_groups(evaluation, given, seen)
 
 
-def _warn(report: ReadReport) -> None:
+def _warn(report: ReadReport, where: str = "") -> None:
     for problem in report.problems:
-        sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(f"{where}{problem}\n")
+    if report.problems:
+        reasons = Counter(problem.rsplit(": ", 1)[-1] for problem in report.problems)
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        sys.stderr.write(f"{where}lines of annotation: {told} (docs/models.md, Gold notes)\n")
 
 
 def _warn_of_learnt(evaluation: Evaluation) -> None:

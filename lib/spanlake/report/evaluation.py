@@ -19,11 +19,15 @@ REFUSED = ("unknown_relation", "relation_not_allowed", "lost_relation", "danglin
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Scored notes under a label set, and what the readers had to leave out."""
+    """Scored notes under a label set, and what the readers had to leave out.
+
+    `model` is the fingerprint of the extractor that read them, None for a folder of predictions.
+    """
 
     labels: LabelSet
     notes: Sequence[ScoredNote]
     report: ReadReport
+    model: str | None = None
 
     @property
     def scores(self) -> Scores:
@@ -80,4 +84,5 @@ def _with_refused(scores: Scores, problems: ReadReport) -> Scores:
 def evaluate_extractor(gold_notes: Path, extractor: Extractor) -> Evaluation:
     """Score an extractor on a brat folder or JSON lines, relations on gold entities included."""
     gold, report = read_annotated(gold_notes, extractor.labels)
-    return Evaluation(extractor.labels, scored_notes(gold, extractor), report)
+    notes = scored_notes(gold, extractor)
+    return Evaluation(extractor.labels, notes, report, extractor.fingerprint)

@@ -15,7 +15,7 @@ from spanlake.models.annotate import annotate
 
 log = logging.getLogger(__name__)
 
-NOTES_AT_ONCE = 32  # enough units to sort into batches, few enough for progress to be seen
+NOTES_AT_ONCE = 8  # enough units to sort into batches, few enough for progress to be seen
 
 
 def annotate_folder(
