@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pyspark import SparkContext
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,7 +69,7 @@ def test_extract_before_ingest_names_the_missing_table_and_writes_none(spark, tm
 
 
 @pytest.mark.spark
-def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys):
+def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys, monkeypatch):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("No fever.", encoding="utf-8")
     tables = f"tables: {{location: {tmp_path / 'tables'}}}\n"
@@ -94,14 +95,16 @@ def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys):
     assert "fever" not in error
     for changing in ("DELETE FROM notes", "WITH a AS (SELECT 1) INSERT INTO notes SELECT * FROM a"):
         assert job("query")([*query, f"-- a comment\n{changing};"]) == 1
-        assert "one SELECT, SHOW or DESCRIBE is run here" in capsys.readouterr().err
-    reading = "/* all */ WITH a AS (SELECT count(*) AS n FROM notes) SELECT n FROM a; -- of them"
-    assert job("query")([*query, reading]) == 0
-    assert "|1  |" in capsys.readouterr().out.replace("|  1|", "|1  |")
-    assert job("query")([*query, "DESCRIBE notes"]) == 0
+        assert "query: needed: one SELECT" in capsys.readouterr().err
+    reading = "/* all */ WITH a AS (SELECT count(*) AS n FROM notes WHERE note_id <> '/*--\"')"
+    assert job("query")([*query, f"{reading} SELECT concat('notes: ', n) FROM a; -- of them"]) == 0
+    assert "notes: 1" in capsys.readouterr().out
+    levels = []
+    monkeypatch.setattr(SparkContext, "setLogLevel", lambda _, level: levels.append(level))
     assert job("query")([*query, "SELECT CAST(text AS INT) FROM current_entities"]) == 1
     said = capsys.readouterr().err
     assert "CAST_INVALID_INPUT" in said and "try_cast" in said
+    assert "fever" not in said and levels == ["OFF"], "Spark's log would quote the value"
 
 
 @pytest.mark.spark

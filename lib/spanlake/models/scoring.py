@@ -46,19 +46,18 @@ def scored_notes(gold: Sequence[GoldNote], extractor: Extractor) -> list[ScoredN
     Raises DataError with the ids of notes that could not be read.
     """
     scored: list[ScoredNote] = []
+    unread: list[str] = []
     for first in range(0, len(gold), NOTES_AT_ONCE):
-        scored += _scored_notes(gold[first : first + NOTES_AT_ONCE], extractor)
+        some = gold[first : first + NOTES_AT_ONCE]
+        for one, result in zip(some, annotate([n.note for n in some], extractor, ""), strict=True):
+            if result.state in ("done", "empty"):
+                scored.append(_scored(one, result, extractor))
+            else:
+                unread.append(one.note.note_id)
         log.info("%d of %d notes scored", len(scored), len(gold))
-    return scored
-
-
-def _scored_notes(gold: Sequence[GoldNote], extractor: Extractor) -> list[ScoredNote]:
-    results = annotate([one.note for one in gold], extractor, "")
-    pairs = list(zip(gold, results, strict=True))
-    unread = [one.note.note_id for one, result in pairs if result.state not in ("done", "empty")]
     if unread:
         raise DataError(f"{len(unread)} notes could not be read: {', '.join(unread[:10])}")
-    return [_scored(one, mine, extractor) for one, mine in pairs]
+    return scored
 
 
 def _scored(one: GoldNote, result: NoteResult, extractor: Extractor) -> ScoredNote:

@@ -12,7 +12,7 @@ from spanlake.core.errors import ConfigError
 from spanlake.spark.clear import clear_errors, first_line
 from spanlake.spark.tables import Tables
 
-TELLING = ("SHOW", "DESCRIBE", "DESC")
+END = re.compile(r"[;\s]*(--[^\n'\"`]*\s*)*\Z")  # semicolons and comments behind a query
 HINT = "the columns are in docs/tables.md; try_cast gives null for a value that does not fit"
 
 
@@ -40,25 +40,21 @@ def show_query(tables: Tables, sql: str, *, limit: int, width: int) -> None:
     log is silent from here on: of a value that does not fit it quotes the value, a note's text.
     """
     tables.spark.sparkContext.setLogLevel("OFF")
-    _require_reading(tables.spark, sql)
+    told = END.sub("", sql)
+    _require_query(tables.spark, told)
     with clear_errors("query", HINT):
-        tables.spark.sql(sql).show(limit, truncate=width)
+        tables.spark.sql(told).show(limit, truncate=width)
 
 
-def _require_reading(spark: SparkSession, sql: str) -> None:
+def _require_query(spark: SparkSession, sql: str) -> None:
     """Raise ConfigError for statements that may write: what runs wrote is not changed by hand.
 
-    Only what reads can stand in parentheses; EXPLAIN parses it and runs nothing.
+    Only what reads can stand between these parentheses; EXPLAIN parses it and runs nothing.
     """
-    told = re.sub(r"--.*|/\*[\s\S]*?\*/", " ", sql).strip().rstrip(";")
-    if told.split(maxsplit=1)[:1] and told.split(maxsplit=1)[0].upper() in TELLING:
-        return
     try:
-        spark.sql(f"EXPLAIN SELECT * FROM (\n{told}\n)")
+        spark.sql(f"EXPLAIN WITH asked AS (\n{sql}\n) SELECT 1")
     except ParseException as error:
-        raise ConfigError(
-            f"query: one SELECT, SHOW or DESCRIBE is run here: {first_line(error)}"
-        ) from None
+        raise ConfigError(f"query: needed: one SELECT: {first_line(error)}") from None
 
 
 def read_query(path: Path) -> str:

@@ -28,7 +28,7 @@ from spanlake.models.tagger.folder import KIND, fingerprint, locate
 from spanlake.training.apart import learnt_by
 from spanlake.training.joint import Target
 from spanlake.training.processes import require_one
-from spanlake.training.recipe import METRICS, make, unlabelled_recipe, write_json
+from spanlake.training.recipe import METRICS, TRAINER_VERSION, make, unlabelled_recipe, write_json
 from spanlake.training.tagger import check_start, fit
 from spanlake.training.unlabelled import unlabelled_notes
 
@@ -67,8 +67,10 @@ def _fit(notes: Sequence[Note], config: DistilConfig, recipe: dict[str, Any]) ->
 
 
 def _said(texts: Sequence[str], config: DistilConfig, teachers: str) -> list[Target]:
-    key = hashlib.sha256("\x1f".join((teachers, *texts)).encode()).hexdigest()
-    work = Path(config.to) / SAID / key[:16]
+    key = "\x1f".join((str(TRAINER_VERSION), teachers, *texts))
+    work = Path(config.to) / SAID / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if not config.resume:
+        shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     return list(silver_targets(texts, OnePassTagger(_reading(config)), work))
 

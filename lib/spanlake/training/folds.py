@@ -146,7 +146,7 @@ def check_members(
         if not member.is_dir():
             raise ConfigError(f"--with {other}: no {member.name}; train that run first")
         checked(member, labels)
-        check_unseen(str(member), (one for one in notes if folds[one.note.note_id] == number))
+        check_unseen(str(member), (one for one in notes if folds.get(one.note.note_id) == number))
 
 
 def joined_by(folds: Sequence[Fold], others: Sequence[Path]) -> list[Fold]:
