@@ -14,6 +14,7 @@ pytest.importorskip("accelerate", reason="needs the train extra")
 import transformers  # noqa: E402
 
 from spanlake.core.bio import words  # noqa: E402
+from spanlake.core.errors import ConfigError  # noqa: E402
 from spanlake.core.train_config import MaskedTrainConfig  # noqa: E402
 from spanlake.core.units import Note  # noqa: E402
 from spanlake.models.network import load_checkpoint  # noqa: E402
@@ -41,6 +42,8 @@ def test_pretraining_writes_a_checkpoint_that_guesses_better(
     base, _ = load_checkpoint(transformers.AutoModel, tiny_base)
     assert not torch.equal(*[m.embeddings.word_embeddings.weight for m in (model, base)])
     assert pretrain(_config(tiny_base, tmp_path / "made", **options)) == metrics  # not made again
+    with pytest.raises(ConfigError, match="another recipe"):
+        pretrain(_config(tiny_base, tmp_path / "made", **(options | {"seed": 1})))
 
 
 def test_notes_that_are_left_out_are_not_read(tiny_base: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.sentences import split  # noqa: E402
 from spanlake.core.spans import Annotation, entity_at  # noqa: E402
 from spanlake.core.units import Unit, units_of  # noqa: E402
+from spanlake.models.loading import file_digests  # noqa: E402
 from spanlake.models.scoring import scored_notes  # noqa: E402
 from spanlake.models.tagger import reader  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
@@ -181,14 +182,19 @@ def test_texts_without_any_piece_do_not_spoil_a_training(tiny_base: Path, tmp_pa
     assert np.isfinite(metrics["loss_by_epoch"]).all()
 
 
-def test_training_anew_into_the_same_folder_leaves_a_whole_model(
+def test_a_model_of_another_recipe_is_replaced_only_when_asked(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    for seed in (1, 2):
-        training.train_tagger(
-            NOTES, NOTES, tiny_recipe(tiny_base, tmp_path / "t", epochs=1, seed=seed)
-        )
-        assert _load(tmp_path / "t").extract([Unit("No fever.")])[0].outcome == "ok"
+    to = tmp_path / "t"
+    training.train_tagger(NOTES, NOTES, tiny_recipe(tiny_base, to, epochs=1, seed=1))
+    other = tiny_recipe(tiny_base, to, epochs=1, seed=2)
+    before = file_digests({"t": to})
+    with pytest.raises(ConfigError, match="another recipe"):
+        training.train_tagger(NOTES, NOTES, other)
+    assert file_digests({"t": to}) == before
+    anew = other.model_copy(update={"resume": False})
+    assert training.train_tagger(NOTES, NOTES, anew)["recipe"]["seed"] == 2
+    assert _load(to).extract([Unit("No fever.")])[0].outcome == "ok"
 
 
 def test_graphs_alone_are_read_on_the_cpu_even_where_a_gpu_is(

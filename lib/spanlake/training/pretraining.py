@@ -23,6 +23,7 @@ from spanlake.training.processes import require_one
 from spanlake.training.recipe import (
     METRICS,
     WORK,
+    check_vacant,
     prepare,
     read_json,
     unlabelled_recipe,
@@ -40,6 +41,7 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
 
     The folder is a checkpoint like any other. It is left as it is when it was made by the same
     recipe, unless `config.resume` is false. Source: arXiv 2004.10964 (task-adaptive pretraining).
+    Raises ConfigError where the folder holds what another recipe made.
     """
     require_one("pretraining")
     if learnt_by(config.model):
@@ -51,6 +53,7 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
     if made and made["recipe"] == recipe:
         log.info("%s: already trained by this recipe", top)
         return made
+    check_vacant(top, METRICS, resume=config.resume)
     for name in (METRICS, "model.safetensors"):
         (top / name).unlink(missing_ok=True)  # a half-trained folder is no checkpoint
     prepare(top, recipe, (), resume=config.resume)

@@ -134,12 +134,13 @@ def make(
     """Have `fit` train the model folder `top`, unless this recipe has; return its metrics.
 
     `parts` are the folders inside `top` that a training writes. Without `resume` nothing that is
-    there already is used.
+    there already is used. Raises ConfigError where `check_vacant` does.
     """
     if resume and is_finished(top, kind, recipe):
         log.info("%s: already trained by this recipe", top)
         _remove_work(top)  # where a kill came after the manifest
     else:
+        check_vacant(top, MANIFEST, resume=resume)
         processes.meet()  # all have looked
         if processes.is_first():
             prepare(top, recipe, parts, resume=resume)
@@ -163,8 +164,20 @@ def is_finished(top: Path, kind: str, recipe: dict[str, Any]) -> bool:
         return False
 
 
+def check_vacant(top: Path, mark: str, *, resume: bool) -> None:
+    """Raise ConfigError where `top` holds a finished model, which a training would replace.
+
+    `mark` is the file that a finished one has. To train anew in its place, `resume` is false.
+    """
+    if resume and (top / mark).is_file():
+        raise ConfigError(
+            f"{top}: holds a model of another recipe; remove it, take another folder (`to`),"
+            " or train in its place (`resume: false`)"
+        )
+
+
 def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: bool) -> None:
-    """Make room for a training: what another recipe left is removed, what this one left is kept.
+    """Make room for a training: what another one left is removed, what this recipe left is kept.
 
     `parts` are the folders inside `top` that a training writes.
     """
@@ -172,10 +185,6 @@ def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: 
     if resume and read_json(written) == recipe:
         log.info("%s: taking up the training that was broken off", top)
         return
-    if (top / MANIFEST).is_file():
-        log.warning(
-            "%s: the model there is of another recipe, or not to be resumed: trained anew", top
-        )
     shutil.rmtree(top / WORK, ignore_errors=True)
     (top / MANIFEST).unlink(missing_ok=True)  # a half-trained folder is no model
     for part in parts:
