@@ -13,10 +13,11 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.corpora import read_brat
+from spanlake.core.errors import ModelError
 from spanlake.core.units import Unit
 from spanlake.models import load_extractor
+from spanlake.models.loading import bundled
 from spanlake.models.scoring import pooled, score_extractor
-from spanlake.models.tagger.folder import bundled
 from spanlake.models.tagger.reader import threads
 
 MOST_BYTES = 48 * 1024 * 1024
@@ -37,6 +38,21 @@ def test_it_reads_a_plain_sentence() -> None:
     assert {("denies", "negation"), ("chest pain", "problem"), ("aspirin", "drug")} <= found
     ends = {(answer.entities[r.head].text, answer.entities[r.tail].text) for r in answer.relations}
     assert ("chest pain", "denies") in ends
+
+
+def test_it_has_a_name_which_a_folder_may_have_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = load_extractor(ExtractorConfig(device="cpu"))
+    monkeypatch.chdir(tmp_path)
+    named = ExtractorConfig(model="small", device="cpu")
+    assert load_extractor(named).fingerprint == small.fingerprint
+    twice = load_extractor(ExtractorConfig(models=("small", "small"), device="cpu"))
+    assert twice.fingerprint != small.fingerprint
+    (tmp_path / "small").mkdir()
+    with pytest.raises(ModelError, match="not a model"):
+        load_extractor(named)
+    assert load_extractor(ExtractorConfig(device="cpu")).fingerprint == small.fingerprint
 
 
 def test_it_is_no_larger_than_promised_and_names_no_place_of_its_making() -> None:

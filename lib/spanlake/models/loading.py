@@ -14,6 +14,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ EXTRACTOR_VERSION = 2  # raise when the code gives other answers for the same we
 KIND = "bert"
 PARTS = ("main", "modifier", "relation")
 MANIFEST = "spanlake.json"
+BUNDLED = "small"
 UNKNOWN = "unknown"  # begins what stands for the texts of a base that does not tell its own
 # what transformers and OpenVINO may read for an answer
 READ_FILES = (".json", ".safetensors", ".txt", ".model", ".xml", ".bin")
@@ -90,14 +92,27 @@ def checkpoints_fingerprint(checkpoints: Checkpoints, config: ExtractorConfig) -
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def bundled() -> Path:
+    """Return the folder of the default model, which comes with the installed package."""
+    folder = Path(str(resources.files("spanlake"))) / "weights" / BUNDLED
+    if not folder.is_dir():
+        raise ModelError(
+            "the bundled model is not here (it cannot be read from a zip): install the wheel, name"
+            " extractor.model, or set extractor.kind to dictionary"
+        )
+    return folder
+
+
 def find_folder(name: str) -> Path:
-    """Return the folder of a path, or of a Hugging Face name that was downloaded before.
+    """Return the folder of a path, of `small`, or of a Hugging Face name downloaded before.
 
     Never downloads. Raises ModelError that says how to get what is missing.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         return path
+    if name == BUNDLED:
+        return bundled()
     if not HUB_NAME.fullmatch(name):
         raise ModelError(f"no model folder {name}; train it first: jobs/train.py")
     try:

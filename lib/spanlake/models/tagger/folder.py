@@ -14,7 +14,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from spanlake.core.errors import ConfigError, ModelError
 from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.models.loading import (
     MANIFEST,
+    bundled,
     check_labels,
     file_digests,
     find_folder,
@@ -82,8 +82,8 @@ def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     ConfigError for more neighbours than a model has learnt with.
     """
     named = config.models or ([config.model] if config.model else [])
-    folders = [checked(top, labels) for top in map(find_folder, named)]
-    folders = folders or [checked(bundled(), labels)]
+    tops = [find_folder(name) for name in named] or [bundled()]
+    folders = [checked(top, labels) for top in tops]
     for folder in folders:
         warn_of_other_options(folder.path, folder.manifest, config, TRAINED_OPTIONS)
     learnt = min(folder.manifest.get("context", 0) for folder in folders)
@@ -108,17 +108,6 @@ def checked(top: Path, labels: LabelSet) -> Folder:
 def _files(top: Path) -> dict[str, str]:
     """Return the digests of the model's own files; metrics and cards are not among them."""
     return {name: digest for name, digest in file_digests({"": top}).items() if name in FILES}
-
-
-def bundled() -> Path:
-    """Return the folder of the default model, which comes with the installed package."""
-    folder = Path(str(resources.files("spanlake"))) / "weights" / "small"
-    if not folder.is_dir():
-        raise ModelError(
-            "the bundled model is not here (it cannot be read from a zip): install the wheel, name"
-            " extractor.model, or set extractor.kind to dictionary"
-        )
-    return folder
 
 
 def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: LabelSet) -> str:
