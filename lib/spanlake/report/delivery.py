@@ -66,11 +66,11 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     _warn_of_learnt(evaluation)
     found = findings(evaluation, _groups(evaluation, wanted), papers=wanted.paper_scorers)
     sys.stdout.write(printed(found, evaluation))
+    scored = _scored(evaluation, wanted)
     if wanted.json:
-        content = {"scored": _scored(evaluation, wanted), **as_json(found)}
-        _write(wanted.json, json.dumps(content, indent=2) + "\n")
+        _write(wanted.json, json.dumps({"scored": scored, **as_json(found)}, indent=2) + "\n")
     if wanted.html:
-        _write(wanted.html, as_page(found))
+        _write(wanted.html, as_page(found, scored))
     if wanted.notes:
         write_notes(of_notes(evaluation.by_note), wanted.notes)
     if wanted.errors:

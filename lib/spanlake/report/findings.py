@@ -91,8 +91,11 @@ def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
     }
 
 
-def as_page(found: Findings) -> str:
-    """Return what `spanlake evaluate --html` writes."""
+def as_page(found: Findings, scored: Mapping[str, str | None]) -> str:
+    """Return what `spanlake evaluate --html` writes; `scored` names what the scores are of."""
+    about = [f"{name}: {value}" for name, value in scored.items() if value]
+    if found.learnt:
+        about.append(f"The model was trained on {len(found.learnt)} of these notes.")
     return page(
         found.scores,
         found.intervals,
@@ -100,4 +103,5 @@ def as_page(found: Findings) -> str:
         found.baselines,
         found.assertions,
         found.judged,
+        about,
     )

@@ -26,6 +26,7 @@ PAGE = """<!DOCTYPE html>
 <h1>Spanlake: scores</h1>
 <p>Per cent, {notes} notes. Intervals are 95 %, over notes. Tables below the first are strict (label
 and both offsets) unless they say relaxed; bars are F1.</p>
+<p>{about}</p>
 {tables}
 </body>
 </html>
@@ -40,12 +41,13 @@ def page(
     baselines: Mapping[str, Counts],
     assertions: Mapping[str, Counts],
     judged: Mapping[str, Judged],
+    about: Iterable[str],
 ) -> str:
     """Return the page: scores with intervals, then by label, length, relation and group.
 
     `intervals` are by measure (`report.bootstrap`), `baselines` by rule (`models.baselines`),
     `assertions` by column (`report.assertions`), `judged` the probabilities of a model that tells
-    them (`report.judged`).
+    them (`report.judged`). `about` are lines on what was scored.
     """
     measured = [_interval_row(name, one) for name, one in intervals.items()]
     tables = [_table("Scores", ("value", "95 % interval"), measured)]
@@ -63,7 +65,8 @@ def page(
             tables.append(_counts_table(title, counts))
     if judged:
         tables.append(f"<h2>Probabilities, and what came true</h2>\n{figure(judged)}")
-    return PAGE.format(style=STYLE, notes=scores.notes, tables="\n".join(tables))
+    said = "<br>\n".join(map(escape, about))
+    return PAGE.format(style=STYLE, notes=scores.notes, about=said, tables="\n".join(tables))
 
 
 def _strict(layer: LayerScores) -> dict[str, Counts]:
