@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -14,7 +16,11 @@ from spanlake.spark.sources import notes_from
 from spanlake.spark.tables import Tables
 
 PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+CHANGES = ("new", "changed", "removed")
 METADATA = [name for name in NOTE_COLUMNS if name not in ("note_id", "note_text")]
+
+
+log = logging.getLogger(__name__)
 
 
 def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
@@ -30,7 +36,9 @@ def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
     try:
         with clear_errors("source.where", "compare text with text, or use try_cast"):
             counts = _check(incoming, config)  # the first to run the condition
+        log.info("%d notes read and checked", counts["notes_read"])
         counts |= _merge(tables, incoming, config)
+        log.info("%d new, %d changed, %d removed", *(counts[f"notes_{one}"] for one in CHANGES))
     finally:
         incoming.unpersist()
     return counts | update_sentences(tables)

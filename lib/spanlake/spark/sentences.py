@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from spanlake.core.sentences import SPLITTER_VERSION, split
 from spanlake.spark.schemas import TABLES
 from spanlake.spark.tables import Tables
+
+log = logging.getLogger(__name__)
 
 KEY = ["note_id", "text_sha256"]
 SCHEMA = TABLES["sentences"].schema
@@ -35,6 +38,7 @@ def update_sentences(tables: Tables) -> dict[str, int]:
         )
     if not counts["notes_split"]:
         return {**counts, "sentences_written": 0}
+    log.info("splitting %d notes", counts["notes_split"])
     known = tables.read("sentences").select(*KEY).distinct()
     tables.append("sentences", split_notes(_texts(tables).join(known, KEY, "left_anti")))
     return {**counts, "sentences_written": tables.rows_written("sentences")}
