@@ -34,6 +34,7 @@ from spanlake.models.tagger.engines import ENCODER  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
+from spanlake.training.averaging import AVERAGE  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402
 from spanlake.training.datasets import Example, examples_of  # noqa: E402
 from spanlake.training.evaluation import strict_scores  # noqa: E402
@@ -297,11 +298,16 @@ def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"together": 5, "piece_dropout": 0.2, "annotators": "annotators.tsv"}, {"runs": 2}],
+    ("options", "averaged"),
+    [
+        ({}, True),
+        ({}, False),  # killed between a checkpoint and its average: the one before is gone on from
+        ({"together": 5, "piece_dropout": 0.2, "annotators": "annotators.tsv"}, True),
+        ({"runs": 2}, True),
+    ],
 )
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
-    options, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options, averaged: bool, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     (tmp_path / "annotators.tsv").write_text("note_id\tannotator_batch\na\tx\nb\ty\n")
@@ -311,13 +317,17 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
     on_save = training.WeightAverage.on_save
 
     def die_in_third_epoch(self, args, state, control, **rest):
-        on_save(self, args, state, control, **rest)
-        if state.epoch == 3 and args.seed == 41 + options.get("runs", 1):  # in the last run
+        dies = state.epoch == 3 and args.seed == 41 + options.get("runs", 1)  # in the last run
+        if averaged or not dies:
+            on_save(self, args, state, control, **rest)
+        if dies:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training.WeightAverage, "on_save", die_in_third_epoch)
     with pytest.raises(KeyboardInterrupt):
         training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
+    kept, whole_ones = (list((broken / ".training").rglob(n)) for n in ("checkpoint-*", AVERAGE))
+    assert 0 < len(whole_ones) == len(kept) - (not averaged)
     monkeypatch.setattr(training.WeightAverage, "on_save", on_save)
     found = training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
     assert found["link_loss_by_epoch"] == expected["link_loss_by_epoch"]
