@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 SHIPPED := encoder.xml encoder.bin linker.xml linker.bin tokenizer.json spanlake.json
 FOLDS := ../shared/corpora/mtsamples_kiwi/folds.tsv
 FROM = $(if $(CHECKPOINT),--set model=$(CHECKPOINT))
+# more options of all the trainings, as SET="--set resume=false" where older models may be replaced
+SET :=
 FROM_LARGE = $(if $(TEACHER),--set model=$(TEACHER))
 ONE_FOLD = $(BIN)/python jobs/crossvalidate.py --folds $(FOLDS) --only 0
 TEACH = $(ONE_FOLD) --config conf/train_folds.yml --set together=5 --set batch_tokens=272 --set to
@@ -37,18 +39,18 @@ setup-light: $(VENV)/light ## Spark and Delta into .venv, no torch
 setup: $(VENV)/full ## everything into .venv: torch, tests, tools
 
 model-small: $(VENV)/full ## make the default model anew (CHECKPOINT=path of MiniLM, TEACHER=of MPNet) and put it into the package
-	$(BIN)/python jobs/pretrain.py --config conf/pretrain_minilm.yml $(FROM)
-	$(TEACH)=build/folds/notes --out build/folds/notes --set model=build/models/minilm-notes
-	$(TEACH)=build/folds/plain --out build/folds/plain $(FROM)
-	$(ONE_FOLD) --config conf/train_base.yml --out build/folds/mpnet $(FROM_LARGE) --set to=build/folds/mpnet
-	$(BIN)/python jobs/distil.py --config conf/distil_small.yml
-	$(ONE_FOLD) --config conf/train_small.yml --out build/folds/small --set to=build/folds/small
-	$(BIN)/python jobs/train.py --config conf/train_small.yml
+	$(BIN)/python jobs/pretrain.py --config conf/pretrain_minilm.yml $(FROM) $(SET)
+	$(TEACH)=build/folds/notes --out build/folds/notes --set model=build/models/minilm-notes $(SET)
+	$(TEACH)=build/folds/plain --out build/folds/plain $(FROM) $(SET)
+	$(ONE_FOLD) --config conf/train_base.yml --out build/folds/mpnet $(FROM_LARGE) --set to=build/folds/mpnet $(SET)
+	$(BIN)/python jobs/distil.py --config conf/distil_small.yml $(SET)
+	$(ONE_FOLD) --config conf/train_small.yml --out build/folds/small --set to=build/folds/small $(SET)
+	$(BIN)/python jobs/train.py --config conf/train_small.yml $(SET)
 	mkdir -p lib/spanlake/weights/small
 	cp $(addprefix build/models/small/,$(SHIPPED)) lib/spanlake/weights/small/
 
 model-base: $(VENV)/full ## train the larger model (CHECKPOINT=path of the encoder) into build/models/base
-	$(BIN)/python jobs/train.py --config conf/train_base.yml $(FROM)
+	$(BIN)/python jobs/train.py --config conf/train_base.yml $(FROM) $(SET)
 
 demo: $(VENV)/light ## the main job on the bundled notes: tables in build/demo
 	$(BIN)/spark-submit jobs/demo.py

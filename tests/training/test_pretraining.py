@@ -44,6 +44,7 @@ def test_pretraining_writes_a_checkpoint_that_guesses_better(
     assert pretrain(_config(tiny_base, tmp_path / "made", **options)) == metrics  # not made again
     with pytest.raises(ConfigError, match="another recipe"):
         pretrain(_config(tiny_base, tmp_path / "made", **(options | {"seed": 1})))
+    assert {"metrics.json", "model.safetensors"} <= {p.name for p in (tmp_path / "made").iterdir()}
 
 
 def test_notes_that_are_left_out_are_not_read(tiny_base: Path, tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_two_processes_share_the_batches_and_train_one_model(
     trained = (to / "model.safetensors").stat().st_mtime_ns
     _launch(script, _options(tiny_base, to))
     assert (to / "model.safetensors").stat().st_mtime_ns == trained
+    with pytest.raises(ConfigError, match="differs in processes"):
+        train_tagger(NOTES, NOTES, _options(tiny_base, to))
     again = _options(tiny_base, to, resume=False)
     assert train_tagger(NOTES, NOTES, again)["steps"] == alone["steps"]
 

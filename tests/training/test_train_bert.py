@@ -122,7 +122,7 @@ def test_a_killed_training_goes_on_from_its_last_epoch_to_the_end(
     assert _answers(tmp_path / "bert") == _answers(trained[0])
 
 
-def test_another_recipe_starts_over_when_asked(tiny_base: Path, tmp_path: Path, trained) -> None:
+def test_another_recipe_starts_over_when_asked(tiny_base: Path, tmp_path: Path) -> None:
     to = tmp_path / "bert"
     for seed in (1, 2):
         metrics = train_bert(

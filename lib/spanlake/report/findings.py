@@ -93,9 +93,11 @@ def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
 
 def as_page(found: Findings, scored: Mapping[str, str | None]) -> str:
     """Return what `spanlake evaluate --html` writes; `scored` names what the scores are of."""
-    about = [f"{name}: {value}" for name, value in scored.items() if value]
-    if found.learnt:
-        about.append(f"The model was trained on {len(found.learnt)} of these notes.")
+    names = {"model": "fingerprint of the model"}
+    about = [f"{names.get(name, name)}: {value}" for name, value in scored.items() if value]
+    if scored.get("model"):
+        known = "an unknown number" if found.learnt is None else str(len(found.learnt))
+        about.append(f"Of these notes, the model was trained on {known}.")
     return page(
         found.scores,
         found.intervals,

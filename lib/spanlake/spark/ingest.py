@@ -38,7 +38,9 @@ def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
             counts = _check(incoming, config)  # the first to run the condition
         log.info("%d notes read and checked", counts["notes_read"])
         counts |= _merge(tables, incoming, config)
-        log.info("%d new, %d changed, %d removed", *(counts[f"notes_{one}"] for one in CHANGES))
+        log.info(
+            "notes: %d new, %d changed, %d removed", *(counts[f"notes_{one}"] for one in CHANGES)
+        )
     finally:
         incoming.unpersist()
     return counts | update_sentences(tables)

@@ -46,7 +46,8 @@ def train_bert(
 
     metrics.json gets the same: loss by epoch, seconds and counts of what was left out per model,
     and the finished extractor's scores on `dev`, on which nothing is chosen. A finished folder of
-    the same recipe is left as it is, unless `config.resume` is false.
+    the same recipe is left as it is, unless `config.resume` is false. Raises ConfigError where the
+    folder holds another recipe's.
     """
     require_one("kind: bert")
     labels, top = load_labels(config.labels), Path(config.to)

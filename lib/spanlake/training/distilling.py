@@ -43,13 +43,15 @@ def distil(config: DistilConfig) -> dict[str, Any]:
 
     The student is a tagger's folder, to be read or to be trained further (`model:`). What the
     teachers have said is kept until the student is done, so neither a killed run nor another
-    recipe of the student asks them again.
+    recipe of the student asks them again. Raises ConfigError where `config.to` holds a finished
+    model of another recipe, unless `config.resume` is false.
     """
     require_one("distillation")
     top, notes = Path(config.to), unlabelled_notes(config)
     labels, reading = load_labels(config.labels), _reading(config)
     teachers = fingerprint(locate(reading, labels), reading, labels)
     recipe = {**unlabelled_recipe(notes, config), "teachers": teachers}
+    check_start(labels, config)  # before anything is removed, or the teachers read for an hour
     metrics = make(top, KIND, recipe, lambda: _fit(notes, config, recipe), resume=config.resume)
     write_json(top / METRICS, metrics)
     shutil.rmtree(top / SAID, ignore_errors=True)
@@ -58,7 +60,6 @@ def distil(config: DistilConfig) -> dict[str, Any]:
 
 def _fit(notes: Sequence[Note], config: DistilConfig, recipe: dict[str, Any]) -> None:
     labels = load_labels(config.labels)
-    check_start(labels, config)  # before the teachers read for an hour
     texts = texts_of(notes)
     targets = _said(texts, config, recipe["teachers"])
     learnt = set().union(*map(learnt_by, [config.model, *config.teachers]))

@@ -56,7 +56,8 @@ def train_folds(
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
     notes without a fold, or in auxiliary corpora, ConfigError for a fold that no note is in and for
-    a base that has learnt notes of the fold; ``{fold}`` in `config.model` is the number.
+    a base that has learnt notes of the fold, or when its turn comes a folder that holds another
+    recipe's model; ``{fold}`` in `config.model` is the number.
     """
     require_one("training by folds")
     _check(notes, folds, config)

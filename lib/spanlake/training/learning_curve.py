@@ -43,7 +43,8 @@ def train_sizes(
     """Train a model a size, into `config.to`/notes-N; return its scores of every note of `dev`.
 
     A size that is already trained by the same recipe is not trained again. Raises DataError for
-    notes of `dev` among `notes`, ConfigError as `subsets` and for a base that has learnt notes.
+    notes of `dev` among `notes`, ConfigError as `subsets`, for a base that has learnt notes and,
+    when its turn comes, for a folder that holds another recipe's model.
     """
     require_one("a learning curve")
     check_unlearnt(notes, dev, config)

@@ -53,7 +53,7 @@ def pretrain(config: MaskedTrainConfig) -> dict[str, Any]:
     if made and made["recipe"] == recipe:
         log.info("%s: already trained by this recipe", top)
         return made
-    check_vacant(top, METRICS, resume=config.resume)
+    check_vacant(top, recipe, resume=config.resume)
     for name in (METRICS, "model.safetensors"):
         (top / name).unlink(missing_ok=True)  # a half-trained folder is no checkpoint
     prepare(top, recipe, (), resume=config.resume)

@@ -1,7 +1,7 @@
 """What decides the outcome of a training, and how one that was broken off is taken up.
 
 All that changes the outcome is the recipe. A training started again with the same recipe goes on
-from its last epoch; another recipe starts over.
+from its last epoch; another recipe starts over, and replaces no finished model unasked.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def make(
         log.info("%s: already trained by this recipe", top)
         _remove_work(top)  # where a kill came after the manifest
     else:
-        check_vacant(top, MANIFEST, resume=resume)
+        check_vacant(top, recipe, resume=resume)
         processes.meet()  # all have looked
         if processes.is_first():
             prepare(top, recipe, parts, resume=resume)
@@ -164,15 +164,20 @@ def is_finished(top: Path, kind: str, recipe: dict[str, Any]) -> bool:
         return False
 
 
-def check_vacant(top: Path, mark: str, *, resume: bool) -> None:
+def check_vacant(top: Path, recipe: dict[str, Any], *, resume: bool) -> None:
     """Raise ConfigError where `top` holds a finished model, which a training would replace.
 
-    `mark` is the file that a finished one has. To train anew in its place, `resume` is false.
+    The message names what of the recipe differs. Without `resume` it may be replaced.
     """
-    if resume and (top / mark).is_file():
+    unfinished = (top / WORK).exists()
+    finished = (top / MANIFEST).is_file() or ((top / METRICS).is_file() and not unfinished)
+    if resume and finished:
+        old = (read_json(top / METRICS) or {}).get("recipe", {})
+        others = sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key))
         raise ConfigError(
-            f"{top}: holds a model of another recipe; remove it, take another folder (`to`),"
-            " or train in its place (`resume: false`)"
+            f"{top}: holds a model of another recipe"
+            + (f" (differs in {', '.join(others)})" if old else "")
+            + "; remove it, take another folder (`to`), or train in its place (`resume: false`)"
         )
 
 
@@ -185,6 +190,8 @@ def prepare(top: Path, recipe: dict[str, Any], parts: Iterable[str], *, resume: 
     if resume and read_json(written) == recipe:
         log.info("%s: taking up the training that was broken off", top)
         return
+    if written.is_file():
+        log.warning("%s: an unfinished training of another recipe is dropped", top)
     shutil.rmtree(top / WORK, ignore_errors=True)
     (top / MANIFEST).unlink(missing_ok=True)  # a half-trained folder is no model
     for part in parts:

@@ -66,7 +66,8 @@ def train_tagger(
 
     metrics.json gets the same, with the finished extractor's scores on `dev`, on which nothing is
     chosen; of several processes the first alone reads and writes them. A finished folder of the
-    same recipe is left as it is, unless `config.resume` is false.
+    same recipe is left as it is, unless `config.resume` is false. Raises ConfigError where the
+    folder holds another recipe's.
     """
     labels, top = load_labels(config.labels), Path(config.to)
     corpora = read_auxiliary(config.auxiliary)
@@ -76,6 +77,7 @@ def train_tagger(
         **auxiliary_recipe(corpora, config.auxiliary_share),
         **({"annotators": annotators_digest(numbers)} if numbers else {}),
     }
+    check_start(labels, config)  # before anything that is there is removed
     reading = tagger_config(config)
     fitting = partial(_fit, notes, corpora, numbers, config, recipe)
     metrics = make(top, KIND, recipe, fitting, resume=config.resume)
