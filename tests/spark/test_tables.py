@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
 import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import functions as F
 
 from spanlake.core.config import TablesConfig
 from spanlake.core.errors import ConfigError
 from spanlake.spark.schemas import TABLES
+from spanlake.spark.session import QUOTING
 from spanlake.spark.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +51,23 @@ def test_empty_tables_have_their_whole_schema(tables):
     for name, table in TABLES.items():
         tables.ensure(name)
         assert tables.read(name).schema.names == table.schema.names
+
+
+def test_a_value_that_cannot_be_cast_is_not_logged(spark):
+    told = []
+    handler = logging.Handler()
+    handler.emit = told.append
+    text = spark.createDataFrame([("chest pain",)], "x string")
+    for name in QUOTING:
+        logging.getLogger(name).addHandler(handler)
+    try:
+        for wrong in (F.col("x").cast("int"), F.expr("cast(x as int)")):
+            with pytest.raises(PySparkException):
+                text.select(wrong).collect()
+    finally:
+        for name in QUOTING:
+            logging.getLogger(name).removeHandler(handler)
+    assert told == []
 
 
 def test_a_schema_of_the_catalog_works_too(spark):

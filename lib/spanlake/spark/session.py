@@ -10,10 +10,13 @@ from types import MappingProxyType
 
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from spanlake.core.errors import ConfigError
 
+# They write the message of a failed query to stderr, and a value that cannot be cast may be a note.
+QUOTING = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
 DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -50,9 +53,12 @@ def get_session(app_name: str, settings: Mapping[str, str] = MappingProxyType({}
 
     On Databricks nothing is added. Elsewhere Delta's extension is switched on, and a local
     master gets the workers' Python and settings fit for one machine; what spark-submit was given
-    wins over ours, and `settings` over both. Raises ConfigError when spark-submit was started
+    wins over ours, and `settings` over both. pyspark's own loggers of failed queries, which quote
+    values, are silenced everywhere. Raises ConfigError when spark-submit was started
     without Delta's jars.
     """
+    for name in QUOTING:
+        PySparkLogger.getLogger(name).disabled = True
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
         return SparkSession.builder.getOrCreate()
     active = SparkSession.getActiveSession()
