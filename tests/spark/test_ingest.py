@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pyspark import SparkContext
 
 from spanlake.core.config import IngestConfig, load_config
 from spanlake.core.errors import ConfigError, DataError
@@ -133,12 +134,15 @@ def test_a_where_that_does_not_fit_the_source_is_one_line(spark, tmp_path, where
         notes_from(spark, wrong.source)
 
 
-def test_a_where_that_meets_a_note_does_not_quote_it(tables, source):
+def test_a_where_that_meets_a_note_does_not_quote_it(tables, source, monkeypatch):
+    levels = []
+    monkeypatch.setattr(SparkContext, "setLogLevel", lambda _, level: levels.append(level))
     given = source({"a": "No fever."}).model_dump(by_alias=True)
     given["source"]["where"] = "note_text > 3"
     with pytest.raises(ConfigError, match=r"^source\.where: CAST_INVALID_INPUT") as refused:
         ingest(tables, IngestConfig.model_validate(given))
     assert "fever" not in str(refused.value)
+    assert levels == ["OFF", "ERROR"], "Spark's log would quote the value"
 
 
 def test_bad_notes_are_refused_with_counts_and_nothing_is_written(tables, source):

@@ -13,6 +13,7 @@ from pyspark.errors import (
     IllegalArgumentException,
     PySparkException,
 )
+from pyspark.sql import SparkSession
 
 from spanlake.core.errors import ConfigError
 
@@ -35,6 +36,22 @@ def clear_errors(what: str, fix: str) -> Iterator[None]:
         raise ConfigError(
             f"{what}: {error.getCondition() or type(error).__name__}: {fix}"
         ) from None
+
+
+@contextmanager
+def unlogged(spark: SparkSession) -> Iterator[None]:
+    """Silence the log of a local Spark while it runs a user's condition: it quotes failed values.
+
+    On a cluster every executor keeps a log of its own, which no driver can silence.
+    """
+    if not str(spark.conf.get("spark.master", "")).startswith("local"):
+        yield
+        return
+    spark.sparkContext.setLogLevel("OFF")
+    try:
+        yield
+    finally:
+        spark.sparkContext.setLogLevel("ERROR")  # as get_session sets it
 
 
 def is_missing(error: Exception) -> bool:
