@@ -74,6 +74,17 @@ def test_some_folds_are_trained_alone(tiny_base: Path, tmp_path: Path) -> None:
         folds.train_folds(NOTES, FOLDS, config, [1, 7])
 
 
+def test_a_folder_of_another_recipe_is_refused_before_any_fold_is_trained(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    config = _config(tiny_base, tmp_path)
+    folds.train_folds(NOTES, FOLDS, config, [1])
+    other = config.model_copy(update={"epochs": 2})
+    with pytest.raises(ConfigError, match=r"fold-1: holds a model of another recipe .*epochs"):
+        folds.train_folds(NOTES, FOLDS, other)
+    assert not (tmp_path / "fold-0").exists()
+
+
 def test_a_fold_goes_on_from_what_has_not_learnt_its_notes(tiny_base: Path, tmp_path: Path) -> None:
     folds.train_folds(NOTES, FOLDS, _config(tiny_base, tmp_path / "x"))
     further = _config(tmp_path / "x" / "fold-{fold}", tmp_path / "y")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,10 @@ def test_a_model_a_size_is_trained_once_and_scored_on_the_dev_notes(
     capsys.readouterr()
     assert _job([*call, "--set", f"model={to / 'notes-2'}"]) == 1
     assert "may have learnt the notes" in capsys.readouterr().err
+    shutil.rmtree(to / "notes-1")
+    assert _job([*call, "--set", "epochs=2"]) == 1
+    assert "notes-2: holds a model of another recipe" in capsys.readouterr().err
+    assert not (to / "notes-1").exists()  # nothing was trained first
 
 
 @pytest.mark.parametrize(

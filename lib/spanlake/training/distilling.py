@@ -29,7 +29,8 @@ from spanlake.training.apart import learnt_by
 from spanlake.training.joint import Target
 from spanlake.training.processes import require_one
 from spanlake.training.recipe import METRICS, TRAINER_VERSION, make, unlabelled_recipe, write_json
-from spanlake.training.tagger import check_start, fit
+from spanlake.training.start import check_start
+from spanlake.training.tagger import fit
 from spanlake.training.unlabelled import unlabelled_notes
 
 SAID = ".teachers"  # what they have said; gone when the student is done

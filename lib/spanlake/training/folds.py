@@ -21,7 +21,7 @@ from spanlake.training.apart import check_apart, check_unseen, learnt_by, texts_
 from spanlake.training.auxiliary import read_auxiliary
 from spanlake.training.calibrating import fit_calibration, observe
 from spanlake.training.processes import require_one
-from spanlake.training.tagger import tagger_config, train_tagger
+from spanlake.training.tagger import check_trainable, tagger_config, train_tagger
 
 
 def read_folds(path: Path) -> dict[str, int]:
@@ -56,13 +56,15 @@ def train_folds(
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
     notes without a fold, or in auxiliary corpora, ConfigError for a fold that no note is in and for
-    a base that has learnt notes of the fold, or when its turn comes a folder that holds another
-    recipe's model; ``{fold}`` in `config.model` is the number.
+    a base that has learnt notes of the fold or a folder that holds another recipe's model, before
+    anything is trained; ``{fold}`` in `config.model` is the number.
     """
     require_one("training by folds")
     _check(notes, folds, config)
     numbers = fold_numbers(notes, folds, only)
-    plans = [_plan(number, notes, folds, config) for number in numbers]  # all are sound
+    plans = [_plan(number, notes, folds, config) for number in numbers]
+    for learnt, _, mine in plans:  # all are sound, before hours of the first
+        check_trainable(learnt, mine)
     trained = []
     for learnt, held_out, mine in plans:
         train_tagger(learnt, [], mine)

@@ -15,7 +15,7 @@ from spanlake.models.scoring import scores_by_note
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.training.folds import check_unlearnt
 from spanlake.training.processes import require_one
-from spanlake.training.tagger import tagger_config, train_tagger
+from spanlake.training.tagger import check_trainable, tagger_config, train_tagger
 
 
 def subsets(
@@ -44,15 +44,22 @@ def train_sizes(
 
     A size that is already trained by the same recipe is not trained again. Raises DataError for
     notes of `dev` among `notes`, ConfigError as `subsets`, for a base that has learnt notes and,
-    when its turn comes, for a folder that holds another recipe's model.
+    before anything is trained, for a folder that holds another recipe's model.
     """
     require_one("a learning curve")
     check_unlearnt(notes, dev, config)
+    chosen = subsets(notes, sizes, config.seed)
+    recipes = {size: _of_size(size, config) for size in chosen}
+    for size, mine in recipes.items():  # before the first is trained
+        check_trainable(chosen[size], mine)
     scores = {}
-    for size, chosen in subsets(notes, sizes, config.seed).items():
-        to = str(Path(config.to) / f"notes-{size}")
-        # Uncalibrated: temperatures are those of models of one size.
-        mine = config.model_copy(update={"to": to, "calibration": None})
-        train_tagger(chosen, [], mine)
+    for size, mine in recipes.items():
+        train_tagger(chosen[size], [], mine)
         scores[size] = scores_by_note(dev, OnePassTagger(tagger_config(mine)))
     return scores
+
+
+def _of_size(size: int, config: TaggerTrainConfig) -> TaggerTrainConfig:
+    # Uncalibrated: temperatures are those of models of one size.
+    to = str(Path(config.to) / f"notes-{size}")
+    return config.model_copy(update={"to": to, "calibration": None})

@@ -10,13 +10,14 @@ from typing import Any
 from spanlake.core.errors import ConfigError, ModelError
 from spanlake.core.labels import LabelSet
 from spanlake.core.train_config import DistilConfig, TaggerTrainConfig
-from spanlake.models.loading import MANIFEST, missing_packages
+from spanlake.models.loading import MANIFEST, find_folder, missing_packages
 from spanlake.models.network import load_checkpoint
 from spanlake.models.pieces import Pieces, pieces_of
 from spanlake.models.tagger.folder import checked, load_module
 from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
 from spanlake.models.tagger.reader import tag_counts
+from spanlake.training.holes import HoleyBatches
 from spanlake.training.learner import JointLearner
 
 try:
@@ -40,6 +41,12 @@ def start_of(base: Path, labels: LabelSet, config: Config) -> tuple[OnePass, Pie
         _set_dropout(module, config.dropout)
         return module, folder.pieces()
     return OnePass(_backbone(base, config), shape_of(labels, config)), pieces_of(base)
+
+
+def check_start(labels: LabelSet, config: Config) -> None:
+    """Raise, as a training would, for a base that cannot be trained so."""
+    _, pieces = start_of(find_folder(config.model), labels, config)
+    HoleyBatches(pieces, config.piece_dropout)
 
 
 def _set_dropout(module: OnePass, share: float) -> None:

@@ -41,7 +41,9 @@ from spanlake.training.learner import JointLearner
 from spanlake.training.recipe import (
     METRICS,
     WORK,
+    check_vacant,
     extractor_config,
+    is_finished,
     make,
     read_calibration,
     recipe_of,
@@ -49,7 +51,7 @@ from spanlake.training.recipe import (
     write_json,
 )
 from spanlake.training.relinking import relink
-from spanlake.training.start import Config, parameter_groups, start_of
+from spanlake.training.start import Config, check_start, parameter_groups, start_of
 from spanlake.training.trainer import BatchTrainer, batch_arguments, last_checkpoint, metrics_of
 
 try:
@@ -72,11 +74,7 @@ def train_tagger(
     labels, top = load_labels(config.labels), Path(config.to)
     corpora = read_auxiliary(config.auxiliary)
     numbers = read_annotators(config.annotators, notes)
-    recipe = {
-        **recipe_of(notes, labels, config),
-        **auxiliary_recipe(corpora, config.auxiliary_share),
-        **({"annotators": annotators_digest(numbers)} if numbers else {}),
-    }
+    recipe = _recipe(notes, corpora, numbers, config)
     check_start(labels, config)  # before anything that is there is removed
     reading = tagger_config(config)
     fitting = partial(_fit, notes, corpora, numbers, config, recipe)
@@ -86,6 +84,28 @@ def train_tagger(
     metrics["dev"] = strict_scores(dev, OnePassTagger(reading)) if dev else None
     write_json(top / METRICS, metrics)
     return metrics
+
+
+def check_trainable(notes: Sequence[GoldNote], config: TaggerTrainConfig) -> None:
+    """Raise what `train_tagger` would before it begins: for its base, and for its folder."""
+    corpora = read_auxiliary(config.auxiliary)
+    recipe = _recipe(notes, corpora, read_annotators(config.annotators, notes), config)
+    check_start(load_labels(config.labels), config)
+    if not is_finished(Path(config.to), KIND, recipe):
+        check_vacant(Path(config.to), recipe, resume=config.resume)
+
+
+def _recipe(
+    notes: Sequence[GoldNote],
+    corpora: Sequence[Corpus],
+    annotators: Mapping[str, int],
+    config: TaggerTrainConfig,
+) -> dict[str, Any]:
+    return {
+        **recipe_of(notes, load_labels(config.labels), config),
+        **auxiliary_recipe(corpora, config.auxiliary_share),
+        **({"annotators": annotators_digest(annotators)} if annotators else {}),
+    }
 
 
 def tagger_config(config: Recipe) -> ExtractorConfig:
@@ -126,12 +146,6 @@ def _learnt(notes: Sequence[GoldNote], corpora: Sequence[Corpus]) -> set[str]:
 
 
 ALONE = Auxiliary()
-
-
-def check_start(labels: LabelSet, config: Config) -> None:
-    """Raise, as `fit` would, for a base that cannot be trained so."""
-    _, pieces = start_of(find_folder(config.model), labels, config)
-    HoleyBatches(pieces, config.piece_dropout)
 
 
 def fit(
