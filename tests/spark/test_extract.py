@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pyspark import SparkContext
 
 from notes_source import jsonl_source
 from spanlake.core.config import ExtractConfig, ExtractorConfig, TablesConfig
-from spanlake.core.errors import DataError, PlanError
+from spanlake.core.errors import ConfigError, DataError, PlanError
 from spanlake.core.labels import load_labels
 from spanlake.core.merging import DERIVE_VERSION
 from spanlake.core.units import Note
@@ -205,6 +206,16 @@ def test_a_note_whose_sentences_are_missing_is_not_taken_for_an_empty_one(fresh,
     tables.spark.sql(f"DELETE FROM {tables.name('sentences')} WHERE note_id = 'a'")
     with pytest.raises(DataError, match="1 notes have text but no sentences"):
         extract(tables, config())
+
+
+def test_a_where_that_meets_a_note_does_not_quote_it(fresh, source, config, monkeypatch):
+    ingest(fresh, source(NOTES))
+    levels = []
+    monkeypatch.setattr(SparkContext, "setLogLevel", lambda _, level: levels.append(level))
+    with pytest.raises(ConfigError, match=r"^where: CAST_INVALID_INPUT: ") as refused:
+        extract(fresh, config(where="note_text > 3"))
+    assert not any(word in str(refused.value) for word in ("fever", "pneumonia", "headache"))
+    assert levels == ["OFF", "ERROR"], "Spark's log would quote the value"
 
 
 @pytest.mark.slow

@@ -134,12 +134,19 @@ def test_a_where_that_does_not_fit_the_source_is_one_line(spark, tmp_path, where
         notes_from(spark, wrong.source)
 
 
-def test_a_where_that_meets_a_note_does_not_quote_it(tables, source, monkeypatch):
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("note_text > 3", "CAST_INVALID_INPUT"),
+        ("parse_json(note_text) IS NOT NULL", r"\w+Exception"),  # pyspark has no name for it
+    ],
+)
+def test_a_where_that_meets_a_note_does_not_quote_it(tables, source, where, told, monkeypatch):
     levels = []
     monkeypatch.setattr(SparkContext, "setLogLevel", lambda _, level: levels.append(level))
     given = source({"a": "No fever."}).model_dump(by_alias=True)
-    given["source"]["where"] = "note_text > 3"
-    with pytest.raises(ConfigError, match=r"^source\.where: CAST_INVALID_INPUT") as refused:
+    given["source"]["where"] = where
+    with pytest.raises(ConfigError, match=rf"^source\.where: {told}: ") as refused:
         ingest(tables, IngestConfig.model_validate(given))
     assert "fever" not in str(refused.value)
     assert levels == ["OFF", "ERROR"], "Spark's log would quote the value"

@@ -6,36 +6,50 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from pyspark.errors import (
-    AnalysisException,
-    ArithmeticException,
-    DateTimeException,
-    IllegalArgumentException,
-    PySparkException,
-)
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
 from spanlake.core.errors import ConfigError
 
-# What a path, a name or an expression can do wrong; all else is a fault of ours or of the cluster.
+CAST = "compare text with text, and use functions that give null (try_cast)"
 PLAIN = re.compile(r"\w{1,64}")
-VALUES = (ArithmeticException, DateTimeException, IllegalArgumentException)
 
 
 @contextmanager
 def clear_errors(what: str, fix: str) -> Iterator[None]:
     """Turn Spark's errors about `what` a user wrote into a ConfigError of one line with the fix.
 
-    Of errors on values only the class is told: Spark quotes the value, which may be a note.
+    Of errors of running only the class is told: Spark quotes the value, which may be a note.
     """
     try:
         yield
     except AnalysisException as error:
         raise ConfigError(f"{what}: {first_line(error)}: {fix}") from None
-    except VALUES as error:
-        raise ConfigError(
-            f"{what}: {error.getCondition() or type(error).__name__}: {fix}"
-        ) from None
+    except (PySparkException, Py4JJavaError) as error:
+        raise ConfigError(f"{what}: {_class_of(error)}: {fix}") from None
+
+
+def _class_of(error: PySparkException | Py4JJavaError) -> str:
+    if isinstance(error, PySparkException):
+        return error.getCondition() or type(error).__name__
+    cause = error.java_exception  # pyspark has no name for every error of Spark's
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return str(cause.getClass().getSimpleName())
+
+
+@contextmanager
+def running(spark: SparkSession, what: str, condition: str | None) -> Iterator[None]:
+    """Run what first evaluates a user's condition: nothing of a note is quoted where it fails.
+
+    Changes nothing without a condition: what fails then is told as it is.
+    """
+    if condition is None:
+        yield
+        return
+    with unlogged(spark), clear_errors(what, CAST):
+        yield
 
 
 @contextmanager

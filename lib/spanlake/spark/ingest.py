@@ -10,13 +10,12 @@ from pyspark.sql import functions as F
 from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
 from spanlake.core.units import NOTE_COLUMNS
-from spanlake.spark.clear import clear_errors, unlogged
+from spanlake.spark.clear import running
 from spanlake.spark.sentences import update_sentences
 from spanlake.spark.sources import notes_from
 from spanlake.spark.tables import Tables
 
 PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-FIX = "compare text with text, or use try_cast"
 CHANGES = ("new", "changed", "removed")
 METADATA = [name for name in NOTE_COLUMNS if name not in ("note_id", "note_text")]
 
@@ -35,8 +34,8 @@ def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
     incoming = incoming.withColumn("text_sha256", F.sha2(F.col("note_text").cast("binary"), 256))
     incoming = incoming.persist()  # checked, compared and merged: read the source once
     try:
-        with unlogged(tables.spark), clear_errors("source.where", FIX):
-            counts = _check(incoming, config)  # the first to run the condition
+        with running(tables.spark, "source.where", config.source.where):
+            counts = _check(incoming, config)
         log.info("%d notes read and checked", counts["notes_read"])
         counts |= _merge(tables, incoming, config)
         log.info(

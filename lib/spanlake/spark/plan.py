@@ -17,7 +17,7 @@ from spanlake.core.config import ExtractConfig
 from spanlake.core.errors import DataError, PlanError
 from spanlake.core.sentences import SPLITTER_VERSION
 from spanlake.spark.claims import Plan, claim
-from spanlake.spark.clear import clear_errors
+from spanlake.spark.clear import clear_errors, running
 from spanlake.spark.runs import Run
 from spanlake.spark.sentences import has_text
 from spanlake.spark.tables import Tables
@@ -43,7 +43,8 @@ def make_plan(tables: Tables, run: Run, config: ExtractConfig, model: str, pipel
         units_per_task=config.units_per_task, notes=0, units=0, units_distinct=0, units_planned=0,
         **versions,
     )  # fmt: skip
-    plan = _measured(tables, draft, config)
+    with running(tables.spark, "where", config.where):
+        plan = _measured(tables, draft, config)
     if plan.notes == 0:
         return plan
     claim(tables, plan)
