@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spanlake.core.config import EvaluateConfig, codec_of, load_config
+from spanlake.core.config import EvaluateConfig, load_config
+from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from spanlake.core.config import EvaluateConfig, ExtractConfig, IngestConfig, load_config
+from spanlake.core.config import (
+    EvaluateConfig,
+    ExtractConfig,
+    ExtractorConfig,
+    IngestConfig,
+    load_config,
+)
+from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError
 from spanlake.core.train_config import BertTrainConfig, TaggerTrainConfig, load_train_config
 
@@ -43,6 +50,11 @@ def test_a_schema_is_given_by_its_own_name(conf):
         ("- a\n- b", "expected keys and values"),
         ("tables: [", r"not YAML: line 1: .*$"),
         ("tables: {location: t}\nextractor: {stride: 200}", "less than half"),
+        ("tables: {location: t}\nextractor: {label_map: {P: problem}}", "nothing for kind: tagger"),
+        (
+            "tables: {location: t}\nextractor: {kind: bert, model: m, entity_threshold: 0.9}",
+            r"extractor\.entity_threshold changes nothing for kind: bert",
+        ),
     ],
 )
 def test_wrong_configurations_say_what_is_wrong(conf, text, message):
@@ -99,6 +111,21 @@ def test_the_column_map_knows_the_columns_of_notes(conf):
     text = "tables: {location: t}\nsource: {format: csv, path: x, columns: {note: text}}"
     with pytest.raises(ConfigError, match="the columns of notes are"):
         load_config(IngestConfig, conf(text))
+
+
+def test_executors_are_given_absolute_paths(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "mine.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    given = ExtractorConfig(models=("model", "some/name"), labels="mine.yml").located()
+    assert given.models == (str(tmp_path / "model"), "some/name")
+    assert given.labels == str(tmp_path / "mine.yml")
+    assert ExtractorConfig().located() == ExtractorConfig()
+
+
+def test_a_codec_that_is_none_of_text_is_refused():
+    with pytest.raises(ConfigError, match="no encoding is called 'hex'"):
+        codec_of("hex")
 
 
 def test_an_encoding_that_does_not_exist_is_refused(conf):

@@ -5,7 +5,6 @@ A file holds exactly one job's configuration. Unknown keys are refused with the 
 
 from __future__ import annotations
 
-import codecs
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +13,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spanlake.core.config_file import read_values
+from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError
 from spanlake.core.units import NOTE_COLUMNS
-
-
-def codec_of(encoding: str) -> str:
-    """Return the encoding's one name; raises ConfigError for an encoding that does not exist."""
-    try:
-        return codecs.lookup(encoding).name
-    except LookupError:
-        raise ConfigError(
-            f"no encoding is called {encoding!r}; some that are: utf-8, cp1252 (Windows), latin-1"
-        ) from None
 
 
 class Model(BaseModel):
@@ -90,6 +80,19 @@ class IngestConfig(Model):
     removed_share: float = Field(0.1, ge=0, le=1)
 
 
+# Options that would change nothing for the other kinds; device and batches are told to anyone.
+KINDS_OF = {
+    "label_map": ("bert",),
+    "max_pair_tokens": ("bert",),
+    "entity_threshold": ("tagger",),
+    "relation_threshold": ("tagger",),
+    "pair_threshold": ("bert", "tagger"),
+    "max_pair_words": ("bert", "tagger"),
+    "max_tokens": ("bert", "tagger"),
+    "stride": ("bert", "tagger"),
+}
+
+
 class ExtractorConfig(Model):
     """Which model reads the notes, and how. Device and batch size never change an answer."""
 
@@ -130,6 +133,9 @@ class ExtractorConfig(Model):
             raise ValueError("give extractor.model, or main/modifier/relation, not both")
         if self.stride * 2 >= self.max_tokens:
             raise ValueError("extractor.stride must be less than half of extractor.max_tokens")
+        for name, kinds in KINDS_OF.items():
+            if self.kind not in kinds and getattr(self, name) != _default_of(type(self), name):
+                raise ValueError(f"extractor.{name} changes nothing for kind: {self.kind}")
         return self
 
     def located(self) -> ExtractorConfig:
@@ -139,7 +145,13 @@ class ExtractorConfig(Model):
         found: dict[str, Any] = {part: _absolute(path) for part, path in there.items()}
         if self.models:
             found["models"] = tuple(map(_absolute, self.models))
+        if Path(self.labels).is_file():
+            found["labels"] = str(Path(self.labels).resolve())
         return self.model_copy(update=found)
+
+
+def _default_of(kind: type[BaseModel], name: str) -> Any:
+    return kind.model_fields[name].get_default(call_default_factory=True)
 
 
 def _absolute(name: str) -> str:

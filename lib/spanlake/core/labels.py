@@ -98,5 +98,5 @@ def load_labels(name: str) -> LabelSet:
         )
     try:
         return LabelSet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError) as error:
+    except (ValidationError, yaml.YAMLError, OSError, UnicodeError) as error:
         raise ConfigError(f"label set {name!r}: {error}") from error

@@ -13,7 +13,8 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spanlake.core.config import SourceConfig, codec_of
+from spanlake.core.config import SourceConfig
+from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark.clear import clear_errors, named
