@@ -9,7 +9,8 @@ import pytest
 
 from spanlake.core.bio import tag_names
 from spanlake.core.labels import load_labels
-from spanlake.models.loading import file_digests, parts_of, write_manifest
+from spanlake.models.checkpoints import parts_of
+from spanlake.models.loading import file_digests, write_manifest
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SENTENCES = (

@@ -16,7 +16,7 @@ from spanlake.core.errors import OffsetError
 from spanlake.core.spans import Entity, entity_at
 from spanlake.core.units import Extraction, Unit
 from spanlake.models.bert import Bert
-from spanlake.models.loading import fingerprint_of_config
+from spanlake.models.checkpoints import fingerprint_of_config
 
 pytestmark = pytest.mark.model
 pytest.importorskip("torch", reason="needs the infer extra")
@@ -247,7 +247,7 @@ def test_the_fingerprint_changes_with_answers_only_and_needs_no_torch(
     assert len({fingerprint_of_config(c) for c in other} | {bert.fingerprint}) == 5
     code = (
         "import sys; from spanlake.core.config import ExtractorConfig;"
-        "from spanlake.models.loading import fingerprint_of_config as f;"
+        "from spanlake.models.checkpoints import fingerprint_of_config as f;"
         f"print(f(ExtractorConfig.model_validate({json.loads(bert.config.model_dump_json())!r})));"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )

@@ -236,7 +236,9 @@ def test_the_fingerprint_follows_lexicon_labels_and_version(
     assert same in seen, "words about a label set change no answer"
     monkeypatch.setattr("spanlake.models.dictionary.EXTRACTOR_VERSION", "next")
     seen.add(Dictionary(KIWI, small).fingerprint)
-    assert len(seen) == 4
+    monkeypatch.setattr("spanlake.models.dictionary.RULE_VERSION", 99)
+    seen.add(Dictionary(KIWI, small).fingerprint)
+    assert len(seen) == 5
     assert all(len(fingerprint) == 64 for fingerprint in seen)
 
 

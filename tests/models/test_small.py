@@ -50,7 +50,7 @@ def test_it_has_a_name_which_a_folder_may_have_too(
     twice = load_extractor(ExtractorConfig(models=("small", "small"), device="cpu"))
     assert twice.fingerprint != small.fingerprint
     (tmp_path / "small").mkdir()
-    with pytest.raises(ModelError, match="not a model"):
+    with pytest.raises(ModelError, match="not a tagger model"):
         load_extractor(named)
     assert load_extractor(ExtractorConfig(device="cpu")).fingerprint == small.fingerprint
 

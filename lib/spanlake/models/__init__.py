@@ -62,6 +62,6 @@ def model_fingerprint(config: ExtractorConfig) -> str:
 
         labels = load_labels(config.labels)
         return fingerprint(locate(config, labels), config, labels)
-    from spanlake.models.loading import fingerprint_of_config
+    from spanlake.models.checkpoints import fingerprint_of_config
 
     return fingerprint_of_config(config)

@@ -14,9 +14,9 @@ from spanlake.core.config import ExtractorConfig
 from spanlake.core.labels import LAYERS, Layer, load_labels
 from spanlake.core.spans import Entity, Relation, Span, check_offsets
 from spanlake.core.units import Extraction, Unit
+from spanlake.models.checkpoints import checkpoints_fingerprint, locate
 from spanlake.models.decoding import check_label_map
 from spanlake.models.guard import extract_encodable
-from spanlake.models.loading import checkpoints_fingerprint, locate
 from spanlake.models.stats import Stats
 
 if TYPE_CHECKING:

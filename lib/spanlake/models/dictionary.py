@@ -18,7 +18,7 @@ from spanlake.core.labels import LabelSet, Layer, labels_digest
 from spanlake.core.spans import Entity, Relation, entity_at
 from spanlake.core.units import SEPARATOR, Extraction, Unit
 from spanlake.models.lexicon import Node, Pattern, any_of, compiled, load_lexicon, trie_of
-from spanlake.models.nearest import Linker
+from spanlake.models.nearest import RULE_VERSION, Linker
 from spanlake.models.stats import Stats
 
 EXTRACTOR_VERSION = "1"  # raise by hand when the code's answers to an unchanged lexicon change
@@ -60,7 +60,8 @@ class Dictionary:
             for head, patterns in self._lexicon.after.items()
         }
         lexicon_json = json.dumps(self._lexicon.model_dump(mode="json"))
-        content = SEPARATOR.join([EXTRACTOR_VERSION, lexicon_json, labels_digest(labels)])
+        versions = [EXTRACTOR_VERSION, str(RULE_VERSION)]
+        content = SEPARATOR.join([*versions, lexicon_json, labels_digest(labels)])
         self.fingerprint = hashlib.sha256(content.encode("utf-8")).hexdigest()
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:

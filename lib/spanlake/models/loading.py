@@ -1,10 +1,4 @@
-"""Model folders: where they are, what they hold, and the fingerprint. Nothing here needs torch.
-
-A folder that Spanlake trained::
-
-    main/ modifier/ relation/    Hugging Face folders: config.json, model.safetensors, tokenizer
-    spanlake.json                kind, label set, sha256 of every file, training recipe
-"""
+"""Model folders of any kind: where they are, and their manifest. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -13,7 +7,6 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,75 +14,16 @@ from typing import Any
 from spanlake import __version__
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ModelError
-from spanlake.core.labels import LabelSet, labels_digest, load_labels
+from spanlake.core.labels import LabelSet, labels_digest
 
 log = logging.getLogger(__name__)
 
-EXTRACTOR_VERSION = 2  # raise when the code gives other answers for the same weights and options
-KIND = "bert"
-PARTS = ("main", "modifier", "relation")
 MANIFEST = "spanlake.json"
 BUNDLED = "small"
 UNKNOWN = "unknown"  # begins what stands for the texts of a base that does not tell its own
 # what transformers and OpenVINO may read for an answer
 READ_FILES = (".json", ".safetensors", ".txt", ".model", ".xml", ".bin")
-ANSWER_OPTIONS = (
-    "label_map",
-    "max_tokens",
-    "stride",
-    "max_pair_words",
-    "max_pair_tokens",
-    "pair_threshold",
-    "precision",
-)
-TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_words", "max_pair_tokens")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoints:
-    """The parts of a `bert` model that are there, and the digests of their files.
-
-    `learnt` are the digests of the texts that it has learnt, None where that is not told.
-    """
-
-    folders: Mapping[str, Path]
-    files: Mapping[str, str]
-    learnt: frozenset[str] | None = None
-
-
-def locate(config: ExtractorConfig) -> Checkpoints:
-    """Find the checkpoints that `config` names, and check them against their manifest.
-
-    Raises ModelError when one is missing, a file is not what the manifest says, or the model was
-    trained on another label set.
-    """
-    labels = load_labels(config.labels)
-    if config.model:
-        return _trained(find_folder(config.model), labels, config)
-    named = {part: getattr(config, part) for part in PARTS}
-    folders = {part: find_folder(name) for part, name in named.items() if name}
-    return Checkpoints(folders, file_digests(folders))
-
-
-def fingerprint_of_config(config: ExtractorConfig) -> str:
-    """Return the hash of all that can change an answer: files, options, labels, our own version.
-
-    Device and batch size are not among it. Reads the files, but loads no weights.
-    """
-    return checkpoints_fingerprint(locate(config), config)
-
-
-def checkpoints_fingerprint(checkpoints: Checkpoints, config: ExtractorConfig) -> str:
-    """Return `fingerprint_of_config` for checkpoints that are already located."""
-    options = config.model_dump(include=set(ANSWER_OPTIONS))
-    parts = {
-        "extractor": f"bert {EXTRACTOR_VERSION}",
-        "labels": labels_digest(load_labels(config.labels)),
-        "options": options,
-        "files": dict(checkpoints.files),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def bundled() -> Path:
@@ -159,7 +93,7 @@ def write_manifest(
     temporary.replace(top / MANIFEST)
 
 
-def read_manifest(top: Path, kind: str) -> dict[str, Any]:
+def read_manifest(top: Path, kind: str, hint: str = "") -> dict[str, Any]:
     """Return `spanlake.json`; raises ModelError when there is none, or of another kind."""
     path = top / MANIFEST
     try:
@@ -169,23 +103,10 @@ def read_manifest(top: Path, kind: str) -> dict[str, Any]:
         return manifest
     except FileNotFoundError:
         raise ModelError(
-            f"{top}: no {MANIFEST}, so not a model that Spanlake trained; name other checkpoints"
-            " by extractor.main, extractor.modifier and extractor.relation"
+            f"{top}: no {MANIFEST}, so not a {kind} model that Spanlake trained{hint}"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: unreadable ({type(error).__name__})") from None
-
-
-def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoints:
-    manifest = read_manifest(top, KIND)
-    check_labels(top, manifest, labels)
-    folders = parts_of(top)
-    if not folders:
-        raise ModelError(f"{top}: none of {', '.join(PARTS)} is there")
-    files = file_digests(folders)
-    _check_files(top, manifest.get("files", {}), files)
-    warn_of_other_options(top, manifest, config, TRAINED_OPTIONS)
-    return Checkpoints(folders, files, learnt_texts(manifest))
 
 
 def learnt_texts(manifest: Mapping[str, Any]) -> frozenset[str] | None:
@@ -217,21 +138,6 @@ def warn_of_other_options(
         trained, given = recipe.get(name), getattr(config, name)
         if trained not in (None, given):
             log.warning("%s: trained with %s=%s, read with %s", top, name, trained, given)
-
-
-def _check_files(top: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> None:
-    for name in sorted({*expected, *found}):
-        if name not in found:
-            raise ModelError(f"{top}: {name} is missing")
-        if name not in expected:
-            raise ModelError(f"{top}: {name} is not in {MANIFEST}")
-        if expected[name] != found[name]:
-            raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
-
-
-def parts_of(top: Path) -> dict[str, Path]:
-    """Return the folders of the models that a `bert` folder holds."""
-    return {part: top / part for part in PARTS if (top / part).is_dir()}
 
 
 def file_digests(folders: Mapping[str, Path]) -> dict[str, str]:

@@ -66,7 +66,7 @@ class Network:
     def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
         ids, mask = pad(batch, self.pieces.pad)
         with (
-            _cpu_memory_errors(),
+            cpu_memory_errors(),
             torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16),
         ):
             logits = self.model(
@@ -129,7 +129,7 @@ def load_checkpoint(auto_model: Any, folder: Path, **options: Any) -> tuple[Any,
 
 
 @contextlib.contextmanager
-def _cpu_memory_errors() -> Iterator[None]:
+def cpu_memory_errors() -> Iterator[None]:
     """Raise torch's own error where the CPU's allocator raises a plain RuntimeError."""
     try:
         yield

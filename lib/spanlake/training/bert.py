@@ -12,15 +12,8 @@ from spanlake.core.corpora import GoldNote
 from spanlake.core.labels import LAYERS, LabelSet, load_labels
 from spanlake.core.train_config import BertTrainConfig
 from spanlake.models.bert import Bert
-from spanlake.models.loading import (
-    KIND,
-    PARTS,
-    TRAINED_OPTIONS,
-    file_digests,
-    find_folder,
-    parts_of,
-    write_manifest,
-)
+from spanlake.models.checkpoints import KIND, PARTS, TRAINED_OPTIONS, parts_of
+from spanlake.models.loading import file_digests, find_folder, write_manifest
 from spanlake.training.apart import learnt_by, texts_of
 from spanlake.training.datasets import Example, examples_of
 from spanlake.training.evaluation import strict_scores

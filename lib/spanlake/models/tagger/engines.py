@@ -5,7 +5,11 @@ Both map numpy arrays to numpy arrays and give the same numbers, to float tolera
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,19 +47,57 @@ class OpenVino:
         missing = [name for name in GRAPHS[: 4 if links else 2] if not (folder / name).is_file()]
         if missing:
             raise ModelError(f"{folder}: {', '.join(missing)} missing: copy the whole folder")
-        core = openvino.Core()
         options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
         options["INFERENCE_PRECISION_HINT"] = "f32"
-        self._encoder = core.compile_model(folder / ENCODER, "CPU", options)
-        self._linker: Any = core.compile_model(folder / LINKER, "CPU", options) if links else None
+        compiled = partial(openvino.Core().compile_model, device_name="CPU", config=options)
+        self._encoder = Graph(partial(compiled, folder / ENCODER))
+        self._linker = Graph(partial(compiled, folder / LINKER)) if links else None
         self.device = "cpu openvino fp32"
 
     def encode(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        read = self._encoder([ids, mask])
-        return read[0], read[1]
+        logits, states = self._encoder.run(ids, mask)
+        return logits, states
 
     def link(self, heads: np.ndarray, tails: np.ndarray, features: np.ndarray) -> np.ndarray:
-        return self._linker([heads, tails, features])[0]
+        assert self._linker is not None  # pairs are of relations
+        [logits] = self._linker.run(heads, tails, features)
+        return logits
+
+
+class Graph:
+    """A compiled graph of OpenVINO, that answers what it was asked or raises.
+
+    Where memory fails, a synchronous call of OpenVINO 2026.4 says nothing and returns what it had
+    said before, and the graph is broken from then on. An asynchronous one raises; the graph is
+    compiled anew for the next.
+    """
+
+    def __init__(self, compiled: Callable[[], Any]) -> None:
+        self._compiled = compiled
+        self._request = compiled().create_infer_request()
+
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """Return copies of the outputs; raises MemoryError when memory does not suffice."""
+        with _memory_errors():
+            request = self._request or self._compiled().create_infer_request()
+            self._request = None
+            request.start_async(list(inputs))
+            request.wait()
+            outputs = [tensor.data.copy() for tensor in request.output_tensors]
+        if any(len(output) != len(inputs[0]) for output in outputs):
+            raise ModelError("the graph gave answers to something else than it was asked")
+        self._request = request
+        return outputs
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if re.search("allocate|bad_alloc", str(error)):
+            raise MemoryError("no memory left for the batch") from None
+        raise
 
 
 def import_openvino() -> Any:
@@ -75,9 +117,10 @@ class Torch:
         import torch
 
         from spanlake.models.devices import gains_from_bf16, own_device
+        from spanlake.models.network import cpu_memory_errors
         from spanlake.models.tagger.folder import load_module
 
-        self._torch = torch
+        self._torch, self._memory_errors = torch, cpu_memory_errors
         self._where = own_device(device)
         self._bf16 = gains_from_bf16(self._where) if precision == "auto" else precision == "bf16"
         self._module = load_module(folder).to(self._where).eval()
@@ -95,6 +138,7 @@ class Torch:
         torch = self._torch
         tensors = [torch.from_numpy(array).to(self._where) for array in arrays]
         with (
+            self._memory_errors(),
             torch.inference_mode(),
             torch.autocast(self._where.split(":")[0], torch.bfloat16, enabled=self._bf16),
         ):

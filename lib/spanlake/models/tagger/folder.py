@@ -85,11 +85,17 @@ def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     tops = [find_folder(name) for name in named] or [bundled()]
     folders = [checked(top, labels) for top in tops]
     for folder in folders:
-        warn_of_other_options(folder.path, folder.manifest, config, TRAINED_OPTIONS)
+        read = config.model_copy(update={"max_tokens": _longest([folder], config)})
+        warn_of_other_options(folder.path, folder.manifest, read, TRAINED_OPTIONS)
     learnt = min(folder.manifest.get("context", 0) for folder in folders)
     if config.context > learnt:
         raise ConfigError(f"context is {config.context}: the model has learnt with {learnt}")
     return folders
+
+
+def _longest(folders: Sequence[Folder], config: ExtractorConfig) -> int:
+    """Return `max_tokens` as it is read with: no model reads more at once than it was made for."""
+    return min(config.max_tokens, max(folder.manifest["longest"] for folder in folders))
 
 
 def checked(top: Path, labels: LabelSet) -> Folder:
@@ -97,6 +103,8 @@ def checked(top: Path, labels: LabelSet) -> Folder:
     manifest = read_manifest(top, KIND)
     check_labels(top, manifest, labels)
     there = _files(top)
+    if TOKENIZER not in there:
+        raise ModelError(f"{top}: {TOKENIZER} is missing: copy the whole folder")
     for name, digest in manifest["files"].items():
         if there.get(name, digest) != digest:
             raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
@@ -119,7 +127,10 @@ def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: Labe
     parts = {
         "extractor": f"{KIND} {EXTRACTOR_VERSION}",
         "labels": labels_digest(labels),
-        "options": config.model_dump(include=set(ANSWER_OPTIONS)),
+        "options": {
+            **config.model_dump(include=set(ANSWER_OPTIONS)),
+            "max_tokens": _longest(folders, config),
+        },
         "models": members,
         "rule": rule_digest(labels),
     }
@@ -157,7 +168,10 @@ def load_module(top: Path) -> OnePass:
     from spanlake.models.tagger.module import OnePass, Shape
 
     if not (top / WEIGHTS).is_file():
-        raise ModelError(f"{top}: no {WEIGHTS}; only the exported graphs are here: device cpu")
+        raise ModelError(
+            f"{top}: no {WEIGHTS}, only exported graphs: they are read with on a CPU, and cannot be"
+            " trained further"
+        )
     shape = dict(read_manifest(top, KIND)["shape"])
     backbone = AutoModel.from_config(AutoConfig.from_pretrained(top, local_files_only=True))
     module = OnePass(backbone, Shape(**{**shape, "tags": tuple(shape["tags"])}))

@@ -1,0 +1,116 @@
+"""The folder of a `bert` model: its three checkpoints, and the fingerprint. No torch is needed.
+
+::
+
+    main/ modifier/ relation/    Hugging Face folders: config.json, model.safetensors, tokenizer
+    spanlake.json                kind, label set, sha256 of every file, training recipe
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.errors import ModelError
+from spanlake.core.labels import LabelSet, labels_digest, load_labels
+from spanlake.models.loading import (
+    MANIFEST,
+    check_labels,
+    file_digests,
+    find_folder,
+    learnt_texts,
+    read_manifest,
+    warn_of_other_options,
+)
+
+EXTRACTOR_VERSION = 2  # raise when the code gives other answers for the same weights and options
+KIND = "bert"
+PARTS = ("main", "modifier", "relation")
+ANSWER_OPTIONS = (
+    "label_map",
+    "max_tokens",
+    "stride",
+    "max_pair_words",
+    "max_pair_tokens",
+    "pair_threshold",
+    "precision",
+)
+HINT = "; name other checkpoints by extractor.main, extractor.modifier and extractor.relation"
+TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_words", "max_pair_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The parts of a `bert` model that are there, and the digests of their files.
+
+    `learnt` are the digests of the texts that it has learnt, None where that is not told.
+    """
+
+    folders: Mapping[str, Path]
+    files: Mapping[str, str]
+    learnt: frozenset[str] | None = None
+
+
+def locate(config: ExtractorConfig) -> Checkpoints:
+    """Find the checkpoints that `config` names, and check them against their manifest.
+
+    Raises ModelError when one is missing, a file is not what the manifest says, or the model was
+    trained on another label set.
+    """
+    labels = load_labels(config.labels)
+    if config.model:
+        return _trained(find_folder(config.model), labels, config)
+    named = {part: getattr(config, part) for part in PARTS}
+    folders = {part: find_folder(name) for part, name in named.items() if name}
+    return Checkpoints(folders, file_digests(folders))
+
+
+def fingerprint_of_config(config: ExtractorConfig) -> str:
+    """Return the hash of all that can change an answer: files, options, labels, our own version.
+
+    Device and batch size are not among it. Reads the files, but loads no weights.
+    """
+    return checkpoints_fingerprint(locate(config), config)
+
+
+def checkpoints_fingerprint(checkpoints: Checkpoints, config: ExtractorConfig) -> str:
+    """Return `fingerprint_of_config` for checkpoints that are already located."""
+    options = config.model_dump(include=set(ANSWER_OPTIONS))
+    parts = {
+        "extractor": f"bert {EXTRACTOR_VERSION}",
+        "labels": labels_digest(load_labels(config.labels)),
+        "options": options,
+        "files": dict(checkpoints.files),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoints:
+    manifest = read_manifest(top, KIND, HINT)
+    check_labels(top, manifest, labels)
+    folders = parts_of(top)
+    if not folders:
+        raise ModelError(f"{top}: none of {', '.join(PARTS)} is there")
+    files = file_digests(folders)
+    _check_files(top, manifest.get("files", {}), files)
+    warn_of_other_options(top, manifest, config, TRAINED_OPTIONS)
+    return Checkpoints(folders, files, learnt_texts(manifest))
+
+
+def _check_files(top: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    for name in sorted({*expected, *found}):
+        if name not in found:
+            raise ModelError(f"{top}: {name} is missing")
+        if name not in expected:
+            raise ModelError(f"{top}: {name} is not in {MANIFEST}")
+        if expected[name] != found[name]:
+            raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
+
+
+def parts_of(top: Path) -> dict[str, Path]:
+    """Return the folders of the models that a `bert` folder holds."""
+    return {part: top / part for part in PARTS if (top / part).is_dir()}

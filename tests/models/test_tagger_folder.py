@@ -1,0 +1,91 @@
+"""A tagger's folder and its engine: what changes answers, what is missing, and lack of memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("openvino", reason="needs the cpu extra")
+
+from spanlake.core.config import ExtractorConfig
+from spanlake.core.errors import ModelError
+from spanlake.models import load_extractor, model_fingerprint
+from spanlake.models.loading import bundled
+from spanlake.models.tagger.folder import ANSWER_OPTIONS
+
+OTHERWISE = {
+    "max_tokens": 200,
+    "stride": 32,
+    "max_pair_words": 19,
+    "entity_threshold": 0.3,
+    "pair_threshold": 0.6,
+    "relation_threshold": 0.3,
+    "precision": "fp32",
+}
+
+# A batch for which the address space has no room, then small ones, then with room again.
+SHORT_OF_MEMORY = """
+import resource
+from pathlib import Path
+import numpy as np
+from spanlake.models.loading import bundled
+from spanlake.models.tagger.engines import OpenVino
+
+def batch(seed, *shape):
+    return np.random.default_rng(seed).integers(1000, 20000, shape)
+
+def encode(ids):
+    return engine.encode(ids, np.ones_like(ids))[0]
+
+engine = OpenVino(bundled(), threads=1, links=True)
+small = batch(2, 4, 64)
+right = encode(small)
+encode(batch(0, 4, 64))
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+room = pages * resource.getpagesize() + 30_000_000
+before = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (room, before[1]))
+for _ in range(2):
+    try:
+        encode(batch(1, 240, 256))
+    except MemoryError as error:
+        print(error)
+resource.setrlimit(resource.RLIMIT_AS, before)
+print(np.array_equal(encode(small), right))
+"""
+
+
+def test_every_option_that_changes_answers_changes_the_fingerprint() -> None:
+    assert OTHERWISE.keys() == set(ANSWER_OPTIONS)
+    configs = [ExtractorConfig(**{name: value}) for name, value in OTHERWISE.items()]
+    found = {model_fingerprint(config) for config in (ExtractorConfig(), *configs)}
+    assert len(found) == 1 + len(OTHERWISE)
+
+
+def test_a_longer_window_than_was_trained_is_no_other_reading() -> None:
+    longer = ExtractorConfig(max_tokens=512)
+    assert model_fingerprint(longer) == model_fingerprint(ExtractorConfig())
+
+
+def test_a_folder_without_its_tokenizer_says_what_is_missing(tmp_path: Path) -> None:
+    for path in bundled().iterdir():
+        if path.name != "tokenizer.json":
+            (tmp_path / path.name).symlink_to(path)
+    with pytest.raises(ModelError, match=r"tokenizer\.json is missing: copy the whole folder"):
+        model_fingerprint(ExtractorConfig(model=str(tmp_path)))
+
+
+def test_a_folder_that_is_no_model_is_told_so_in_the_words_of_its_kind(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"not a tagger model that Spanlake trained$"):
+        load_extractor(ExtractorConfig(model=str(tmp_path)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_a_batch_that_memory_does_not_suffice_for_raises_and_spoils_no_other() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.splitlines() == ["no memory left for the batch"] * 2 + ["True"]
