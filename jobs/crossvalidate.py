@@ -33,8 +33,8 @@ def job(arguments: argparse.Namespace) -> int:
     if not isinstance(config, TaggerTrainConfig):
         raise ConfigError("only kind: tagger is trained by folds")
     to, labels = arguments.out or Path(config.to), load_labels(config.labels)
+    to.mkdir(parents=True, exist_ok=True)  # before hours of training
     folds = _folds(config, labels, arguments)
-    to.mkdir(parents=True, exist_ok=True)
     _score(folds, labels, to)
     return 0
 
@@ -54,7 +54,7 @@ def _folds(config: TaggerTrainConfig, labels: LabelSet, arguments: argparse.Name
     notes, known = read_gold(folders, labels), read_folds(arguments.folds)
     _check_neighbours(config, arguments.context)
     numbers = fold_numbers(notes, known, arguments.only)
-    check_members(notes, known, numbers, arguments.others, labels)
+    check_members(notes, known, numbers, arguments.others, labels, arguments.context)
     made = train_folds(notes, known, config, arguments.only)
     return [read_with(fold, arguments.context) for fold in joined_by(made, arguments.others)]
 

@@ -57,6 +57,8 @@ def test_folds_are_read_by_ensembles_of_runs_over_the_same_notes(
     assert len(joined.reader().readers) == 2
     assert folds.joined_by(first, []) == first
     folds.check_members(NOTES, FOLDS, [0, 1], [tmp_path / "y"], KIWI)
+    with pytest.raises(ConfigError, match=r"fold-0 has learnt with 0 neighbours, not 1"):
+        folds.check_members(NOTES, FOLDS, [0], [tmp_path / "y"], KIWI, 1)
     other = {"a": 1, "b": 0, "c": 0}
     folds.train_folds(NOTES, other, _config(tiny_base, tmp_path / "z"))
     with pytest.raises(ConfigError, match="has learnt notes that it would be scored on"):

@@ -129,7 +129,10 @@ def check_unlearnt(
     if isinstance(config, TaggerTrainConfig):
         check_beside(config, scored)
     if scored and learnt_by(config.model):
-        raise ConfigError(f"{config.model} may have learnt the notes that are scored: set dev=null")
+        raise ConfigError(
+            f"{config.model} may have learnt the notes that are scored:"
+            " start from an encoder, or train without scores (dev=null)"
+        )
 
 
 def check_members(
@@ -138,17 +141,20 @@ def check_members(
     numbers: Iterable[int],
     others: Sequence[Path],
     labels: LabelSet,
+    context: int = 0,
 ) -> None:
     """Raise ConfigError or ModelError, before hours of training, for what `joined_by` cannot use.
 
-    That is a fold that a run of `others` lacks, another label set, or a model that has learnt
-    notes of its fold.
+    That is a fold that a run of `others` lacks, another label set, fewer neighbours than are to be
+    read with, or a model that has learnt notes of its fold.
     """
     for number, other in product(numbers, others):
         member = other / f"fold-{number}"
         if not member.is_dir():
             raise ConfigError(f"--with {other}: no {member.name}; train that run first")
-        checked(member, labels)
+        learnt = checked(member, labels).manifest.get("context", 0)
+        if context > learnt:
+            raise ConfigError(f"{member} has learnt with {learnt} neighbours, not {context}")
         check_unseen(str(member), (one for one in notes if folds.get(one.note.note_id) == number))
 
 
