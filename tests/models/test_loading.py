@@ -130,6 +130,36 @@ def test_a_byte_level_tokenizer_gives_every_word_its_own_pieces(tmp_path: Path) 
     assert bert.extract([Unit(text)])[0].chars_seen == len(text)
 
 
+def _byte_level(folder: Path, *before: object) -> Path:
+    """Write a byte-level tokenizer of no class that transformers knows, as ModernBERT's."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*before, bytewise]) if before else bytewise
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["the patient has chest pain and fever "] * 9, trainer)
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    told = '{"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64}'
+    (folder / "tokenizer_config.json").write_text(told)
+    (folder / "config.json").write_text('{"model_type": "modernbert"}')
+    return folder
+
+
+def test_a_word_has_the_pieces_that_it_has_in_running_text(tmp_path: Path) -> None:
+    from tokenizers.pre_tokenizers import Digits
+
+    from spanlake.models.pieces import pieces_of
+
+    pieces = pieces_of(_byte_level(tmp_path / "plain"))
+    [pain] = pieces.of(["pain"])
+    assert [pieces.backend.id_to_token(piece) for piece in pain] == ["\u0120pain"]
+    with pytest.raises(ModelError, match="otherwise than in running text"):
+        pieces_of(_byte_level(tmp_path / "digits", Digits()))
+
+
 def test_without_torch_the_extra_to_install_is_named(tiny_bert: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"

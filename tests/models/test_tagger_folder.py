@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("openvino", reason="needs the cpu extra")
@@ -14,6 +15,7 @@ from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ModelError
 from spanlake.models import load_extractor, model_fingerprint
 from spanlake.models.loading import bundled
+from spanlake.models.tagger.engines import OpenVino
 from spanlake.models.tagger.folder import ANSWER_OPTIONS
 
 OTHERWISE = {
@@ -89,3 +91,28 @@ def test_a_batch_that_memory_does_not_suffice_for_raises_and_spoils_no_other() -
         [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, check=True
     )
     assert run.stdout.splitlines() == ["no memory left for the batch"] * 2 + ["True"]
+
+
+def test_padding_beyond_a_window_of_attention_spoils_no_words(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="needs the train extra")
+    import transformers
+
+    from spanlake.models.tagger.export import export
+    from spanlake.models.tagger.module import OnePass, Shape
+
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
+    tokens = {f"{name}_token_id": i for i, name in enumerate(("pad", "bos", "eos", "cls", "sep"))}
+    config = transformers.ModernBertConfig(
+        vocab_size=300, num_hidden_layers=4, local_attention=16, **sizes, **tokens
+    )
+    shape = Shape(tags=(3, 3), relations=1, pair_features=4, mixed_layers=1, dropout=0.0)
+    module = OnePass(transformers.ModernBertModel(config), shape).eval()
+    export(module, tmp_path)
+    ids = np.random.default_rng(0).integers(5, 300, (2, 64))
+    mask = np.ones_like(ids)
+    mask[1, 20:] = 0
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(ids), torch.from_numpy(mask))[0].numpy()
+    found = OpenVino(tmp_path, threads=1, links=True).encode(ids, mask)[0]
+    words = mask.astype(bool)
+    assert np.allclose(found[words], expected[words], atol=5e-3)

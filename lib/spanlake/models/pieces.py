@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 PROBE = ["Chest", "pain", ",", "37", "."]
+IN_TEXT = "x {}"  # a word as it stands in running text, behind another
 MOST_WORDS = 200_000  # kept in memory; clinical text repeats itself
 
 
@@ -25,7 +26,8 @@ class Pieces:
     """A tokenizer, and the pieces of the words that it has met.
 
     `pad` is the id that fills up a batch, `longest` how many pieces the tokenizer allows.
-    Raises ModelError for a tokenizer that cuts a word by what stands beside it.
+    Raises ModelError for a tokenizer that cuts a word by what stands beside it, or otherwise than
+    in running text.
     """
 
     def __init__(self, backend: Tokenizer, *, pad: int = 0, longest: int = sys.maxsize) -> None:
@@ -62,6 +64,9 @@ class Pieces:
     def _call(self, texts: list[list[str]], *, specials: bool = False) -> list[Encoding]:
         return self.backend.encode_batch(texts, is_pretokenized=True, add_special_tokens=specials)
 
+    def _call_text(self, texts: list[str]) -> list[Encoding]:
+        return self.backend.encode_batch(texts, add_special_tokens=False)
+
     def _probe(self) -> tuple[list[int], list[int]]:
         """Return the special tokens around a text."""
         [together] = self._call([PROBE])
@@ -70,6 +75,9 @@ class Pieces:
             raise ModelError("the tokenizer does not tell which pieces are of which word")
         if together.ids != list(chain.from_iterable(apart)):
             raise ModelError("the tokenizer cuts a word by what stands beside it")
+        running = self._call_text([IN_TEXT.format(word) for word in PROBE])
+        if any(text.ids[-len(ids) :] != ids for text, ids in zip(running, apart, strict=True)):
+            raise ModelError("the tokenizer cuts a word otherwise than in running text")
         [whole] = self._call([PROBE], specials=True)
         size = len(together.ids)
         first = next((i for i in range(len(whole)) if whole.ids[i : i + size] == together.ids), 0)
@@ -91,7 +99,19 @@ def checkpoint_tokenizer(folder: Path) -> Any:
         raise ModelError(f"{folder}: no usable tokenizer ({type(error).__name__})") from None
     if not tokenizer.is_fast:
         raise ModelError(f"{folder}: needs a fast tokenizer (a tokenizer.json)")
+    _prefix_space(tokenizer.backend_tokenizer)
     return tokenizer
+
+
+def _prefix_space(backend: Tokenizer) -> None:
+    """Have a byte-level pre-tokenizer read a word as one behind a space.
+
+    transformers 5 passes `add_prefix_space` on for RoBERTa, and drops it for ModernBERT.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    if isinstance(backend.pre_tokenizer, ByteLevel):
+        backend.pre_tokenizer.add_prefix_space = True
 
 
 def pieces_of(folder: Path) -> Pieces:
