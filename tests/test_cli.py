@@ -163,6 +163,23 @@ def test_a_configuration_of_another_job_is_refused(samples, capsys):
     assert "unknown key" in capsys.readouterr().err
 
 
+def test_predicted_entities_that_cannot_be_read_are_counted_beside_the_scores(tmp_path, capsys):
+    right = "T1\tproblem 0 10\tChest pain\n"
+    bad = "T2\tdisease 15 20\tfever\nT3\tproblem 50 60\tx\nno line\n"
+    for name, ann in (("gold", right + "T9\tsign 15 20\tfever\n"), ("predicted", right + bad)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("Chest pain and fever.\n")
+        (tmp_path / name / "a.ann").write_text(ann)
+    files = {end: tmp_path / f"s.{end}" for end in ("json", "html")}
+    options = [part for end, path in files.items() for part in (f"--{end}", str(path))]
+    folders = ["--gold", str(tmp_path / "gold"), "--predicted", str(tmp_path / "predicted")]
+    assert main(["evaluate", *folders, *options]) == 0
+    told = "cost no precision here: 1 bad_line, 1 offsets_outside, 1 unknown_label."
+    assert told in capsys.readouterr().out and told in files["html"].read_text()
+    unread = json.loads(files["json"].read_text())["unread_predictions"]
+    assert unread == {"bad_line": 1, "offsets_outside": 1, "unknown_label": 1}  # none of the gold
+
+
 def test_refused_relations_of_a_prediction_count_as_wrong(tmp_path):
     gold, predicted = tmp_path / "gold", tmp_path / "predicted"
     lines = "T1\tproblem 3 8\tfever\nT2\tnegation 0 2\tNo\nR1\thasAttr Arg1:T1 Arg2:T2\n"

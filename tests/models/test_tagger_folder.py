@@ -12,9 +12,10 @@ import pytest
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
 from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ModelError
+from spanlake.core.errors import ConfigError, ModelError
 from spanlake.models import load_extractor, model_fingerprint
 from spanlake.models.loading import bundled
+from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.engines import OpenVino
 from spanlake.models.tagger.folder import ANSWER_OPTIONS
 
@@ -25,6 +26,7 @@ OTHERWISE = {
     "entity_threshold": 0.3,
     "pair_threshold": 0.6,
     "relation_threshold": 0.3,
+    "calibration": {"tags": [1.2, 1.1], "pairs": 2.0},
     "precision": "fp32",
 }
 
@@ -65,6 +67,17 @@ def test_every_option_that_changes_answers_changes_the_fingerprint() -> None:
     configs = [ExtractorConfig(**{name: value}) for name, value in OTHERWISE.items()]
     found = {model_fingerprint(config) for config in (ExtractorConfig(), *configs)}
     assert len(found) == 1 + len(OTHERWISE)
+
+
+def test_temperatures_of_a_configuration_stand_for_the_model_s_own() -> None:
+    given = {"tags": [1.2, 1.1], "pairs": 2.0}
+    own = load_extractor(ExtractorConfig(device="cpu")).calibration
+    twice = ExtractorConfig(models=("small", "small"), device="cpu")
+    assert load_extractor(twice).calibration == own  # the mean of its members'
+    heated = ExtractorConfig(models=("small", "small"), calibration=given, device="cpu")
+    assert load_extractor(heated).calibration == Calibration((1.2, 1.1), 2.0) != own
+    with pytest.raises(ConfigError, match=r"extractor\.calibration\.tags: kiwi has 2 layers"):
+        model_fingerprint(ExtractorConfig(calibration={"tags": [1.2]}))
 
 
 def test_a_longer_window_than_was_trained_is_no_other_reading() -> None:

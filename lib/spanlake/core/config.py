@@ -5,14 +5,13 @@ A file holds exactly one job's configuration. Unknown keys are refused with the 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from spanlake.core.config_file import read_values
+from spanlake.core.config_file import explained, read_values
 from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError
 from spanlake.core.units import NOTE_COLUMNS
@@ -84,6 +83,7 @@ class IngestConfig(Model):
 KINDS_OF = {
     "label_map": ("bert",),
     "max_pair_tokens": ("bert",),
+    "calibration": ("tagger",),
     "entity_threshold": ("tagger",),
     "relation_threshold": ("tagger",),
     "pair_threshold": ("bert", "tagger"),
@@ -91,6 +91,16 @@ KINDS_OF = {
     "max_tokens": ("bert", "tagger"),
     "stride": ("bert", "tagger"),
 }
+
+
+class Temperatures(Model):
+    """What a tagger's probabilities are divided by in logits (`jobs/crossvalidate.py` fits them).
+
+    `tags` has one a layer, in order. Given in a configuration, they stand for the model's own.
+    """
+
+    tags: tuple[Annotated[float, Field(gt=0)], ...]
+    pairs: float = Field(1.0, gt=0)
 
 
 class ExtractorConfig(Model):
@@ -112,6 +122,7 @@ class ExtractorConfig(Model):
     pair_threshold: float = Field(0.5, ge=0, le=1)
     entity_threshold: float = Field(0.4, ge=0, le=1)
     relation_threshold: float = Field(0.4, ge=0, le=1)
+    calibration: Temperatures | None = None
     batch_tokens: int = Field(4096, ge=16)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -184,7 +195,6 @@ class EvaluateConfig(ExtractConfig):
 
 
 C = TypeVar("C", bound=Model)
-MOST_TOLD = 4  # of what is wrong in a file
 
 
 def load_config(kind: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
@@ -198,48 +208,4 @@ def load_config(kind: type[C], path: str | Path | None, overrides: Sequence[str]
         return kind.model_validate(values)
     except ValidationError as error:
         where = path or "configuration"
-        raise ConfigError(f"{where}: " + "; ".join(_explain(kind, error))) from None
-
-
-def _explain(kind: type[Model], error: ValidationError) -> list[str]:
-    told = [_explain_one(kind, problem) for problem in error.errors()]
-    more = len(told) - MOST_TOLD
-    rest = [f"and {more} more: is this the configuration of another job?"] if more > 0 else []
-    return [*told[:MOST_TOLD], *rest]
-
-
-def _explain_one(kind: type[Model], problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "model_type":
-        keys = ", ".join(_keys_at(kind, problem["loc"]))
-        return f"{place} is a section, found {problem['input']!r}; its keys: {keys}"
-    if problem["type"] != "extra_forbidden":
-        return f"{place or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
-    known = _keys_at(kind, problem["loc"][:-1])
-    near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-    near = near or _in_sections(kind, place)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key {place!r}; {hint}"
-
-
-def _in_sections(kind: type[BaseModel], key: str) -> list[str]:
-    """Return the full names of a key that stands in sections, where it was given without one."""
-    found = []
-    for section in kind.model_fields:
-        try:
-            keys = _keys_at(kind, (section,))
-        except StopIteration:  # no section
-            continue
-        found += [f"{section}.{key}"] * (key in keys)
-    return found
-
-
-def _keys_at(kind: type[BaseModel], place: Sequence[Any]) -> list[str]:
-    """Return the keys of the section at `place`, by walking down the pydantic models."""
-    for part in place:
-        if isinstance(part, int):  # the number of a list's item, whose keys are the list's
-            continue
-        annotation: Any = kind.model_fields[str(part)].annotation
-        options = (annotation, *getattr(annotation, "__args__", ()))
-        kind = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    return [field.alias or name for name, field in kind.model_fields.items()]
+        raise ConfigError(f"{where}: " + "; ".join(explained(kind, error))) from None

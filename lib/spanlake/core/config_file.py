@@ -1,14 +1,18 @@
-"""A configuration's YAML file and the overrides of a command line, read but not yet checked."""
+"""A configuration's YAML file and the overrides of a command line, and what is wrong with them."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from spanlake.core.errors import ConfigError
+
+MOST_TOLD = 4  # of what is wrong in a file
 
 
 def read_values(path: str | Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -51,3 +55,48 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values[last] = yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"--set {key}: the value is not YAML; quote it") from None
+
+
+def explained(kind: type[BaseModel], error: ValidationError) -> list[str]:
+    """Return a phrase for each of the first problems: the key, what was found, the nearest key."""
+    told = [_explain_one(kind, problem) for problem in error.errors()]
+    more = len(told) - MOST_TOLD
+    rest = [f"and {more} more: is this the configuration of another job?"] if more > 0 else []
+    return [*told[:MOST_TOLD], *rest]
+
+
+def _explain_one(kind: type[BaseModel], problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "model_type":
+        keys = ", ".join(_keys_at(kind, problem["loc"]))
+        return f"{place} is a section, found {problem['input']!r}; its keys: {keys}"
+    if problem["type"] != "extra_forbidden":
+        return f"{place or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
+    known = _keys_at(kind, problem["loc"][:-1])
+    near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+    near = near or _in_sections(kind, place)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {place!r}; {hint}"
+
+
+def _in_sections(kind: type[BaseModel], key: str) -> list[str]:
+    """Return the full names of a key that stands in sections, where it was given without one."""
+    found = []
+    for section in kind.model_fields:
+        try:
+            keys = _keys_at(kind, (section,))
+        except StopIteration:  # no section
+            continue
+        found += [f"{section}.{key}"] * (key in keys)
+    return found
+
+
+def _keys_at(kind: type[BaseModel], place: Sequence[Any]) -> list[str]:
+    """Return the keys of the section at `place`, by walking down the pydantic models."""
+    for part in place:
+        if isinstance(part, int):  # the number of a list's item, whose keys are the list's
+            continue
+        annotation: Any = kind.model_fields[str(part)].annotation
+        options = (annotation, *getattr(annotation, "__args__", ()))
+        kind = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return [field.alias or name for name, field in kind.model_fields.items()]

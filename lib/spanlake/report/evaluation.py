@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spanlake.core.corpora import ReadReport, read_ann, read_annotated, require_folder
@@ -14,6 +15,7 @@ from spanlake.core.scoring import score_note
 from spanlake.models import Extractor
 from spanlake.models.scoring import ScoredNote, pooled, scored_notes
 
+UNREAD = ("unknown_label", "offsets_outside", "bad_line")  # predicted entities that no score sees
 REFUSED = ("unknown_relation", "relation_not_allowed", "lost_relation", "dangling_relation")
 
 
@@ -22,12 +24,15 @@ class Evaluation:
     """Scored notes under a label set, and what the readers had to leave out.
 
     `model` is the fingerprint of the extractor that read them, None for a folder of predictions.
+    `unread` counts such a folder's entities that could not be read, by reason: precision is without
+    them. A label that the set lacks is of no layer, and what lies outside a note has no words.
     """
 
     labels: LabelSet
     notes: Sequence[ScoredNote]
     report: ReadReport
     model: str | None = None
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def scores(self) -> Scores:
@@ -62,13 +67,15 @@ def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) 
             f" {', '.join(missing[:10])}"
         )
     notes: list[ScoredNote] = []
+    unread: Counter[str] = Counter()
     for one in gold:
         path = predicted_folder / f"{one.note.note_id}.ann"
         predicted, problems = read_ann(path, one.note, labels)
         report.add(problems)
+        unread.update({reason: n for reason, n in problems.counts.items() if reason in UNREAD})
         scores = score_note(one.annotation, predicted.annotation, labels)
         notes.append(ScoredNote(one, predicted.annotation, _with_refused(scores, problems)))
-    return Evaluation(labels, notes, report)
+    return Evaluation(labels, notes, report, unread=unread)
 
 
 def _with_refused(scores: Scores, problems: ReadReport) -> Scores:

@@ -31,6 +31,7 @@ class Findings:
     groups: Mapping[str, GroupCounts]
     papers: Mapping[str, Any]
     learnt: list[str] | None
+    unread: Mapping[str, int]
 
 
 def findings(
@@ -47,6 +48,7 @@ def findings(
         groups=groups,
         papers=paper_scores(evaluation) if papers else {},
         learnt=evaluation.learnt,
+        unread=evaluation.unread,
     )
 
 
@@ -60,12 +62,19 @@ def _tables(found: Findings, evaluation: Evaluation) -> Iterator[str]:
     if found.assertions:
         yield assertion_table(found.assertions)
     yield "per cent, 95 % interval over notes\n" + lines(found.intervals) + "\n"
+    if found.unread:
+        yield _unread(found) + "\n"
     if found.judged:
         yield "probabilities, and what came true\n" + reliability.lines(found.judged) + "\n"
     if found.papers:
         yield paper_lines(evaluation, found.papers)
     if "string" in found.groups:
         yield string_table(found.groups["string"])
+
+
+def _unread(found: Findings) -> str:
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(found.unread.items()))
+    return f"Predictions that could not be read, and cost no precision here: {told}."
 
 
 def as_json(found: Findings) -> dict[str, object]:
@@ -78,6 +87,7 @@ def as_json(found: Findings) -> dict[str, object]:
         **papers,
         "reliability": reliability.to_json(found.judged),
         "learnt_notes": found.learnt,
+        "unread_predictions": dict(found.unread),
     }
 
 
@@ -98,6 +108,8 @@ def as_page(found: Findings, scored: Mapping[str, str | None]) -> str:
     if scored.get("model"):
         known = "an unknown number" if found.learnt is None else str(len(found.learnt))
         about.append(f"Of these notes, the model was trained on {known}.")
+    if found.unread:
+        about.append(_unread(found))
     return page(
         found.scores,
         found.intervals,

@@ -23,8 +23,7 @@ from spanlake.models.guard import extract_encodable
 from spanlake.models.loading import learnt_texts
 from spanlake.models.pairs import candidates
 from spanlake.models.stats import Stats
-from spanlake.models.tagger.calibration import Calibration
-from spanlake.models.tagger.folder import Folder, fingerprint, locate
+from spanlake.models.tagger.folder import Folder, calibration_of, fingerprint, locate
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
 from spanlake.models.tagger.reader import Read, Reader, tag_counts
 
@@ -87,7 +86,7 @@ class OnePassTagger:
         self.learnt = _learnt(folders)
         self.readers = [Reader(folder, self.labels, config, self.stats) for folder in folders]
         self.device = self.readers[0].device
-        self.calibration = _calibration(folders, self.labels)
+        self.calibration = calibration_of(folders, config, len(tag_counts(self.labels)))
         self._decoders = _decoders(self.labels)
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:
@@ -235,11 +234,3 @@ def _decoders(labels: LabelSet) -> list[TagDecoder]:
         for layer in LAYERS
         if labels.labels_of(layer)
     ]
-
-
-def _calibration(folders: Sequence[Folder], labels: LabelSet) -> Calibration:
-    """Return the mean of the models' temperatures; 1 for a model that was never calibrated."""
-    neutral = Calibration(tuple(1.0 for _ in tag_counts(labels))).as_dict()
-    told = [folder.manifest.get("calibration") or neutral for folder in folders]
-    tags = np.mean([one["tags"] for one in told], axis=0)
-    return Calibration(tuple(tags.tolist()), float(np.mean([one["pairs"] for one in told])))

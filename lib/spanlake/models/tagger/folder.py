@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ConfigError, ModelError
-from spanlake.core.labels import LabelSet, labels_digest
+from spanlake.core.labels import LAYERS, LabelSet, labels_digest
 from spanlake.models.loading import (
     MANIFEST,
     bundled,
@@ -32,6 +34,7 @@ from spanlake.models.loading import (
     write_manifest,
 )
 from spanlake.models.pieces import Pieces
+from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.engines import GRAPHS
 from spanlake.models.tagger.pair_features import feature_count, rule_digest
 
@@ -54,6 +57,7 @@ ANSWER_OPTIONS = (
     "entity_threshold",
     "pair_threshold",
     "relation_threshold",
+    "calibration",
     "precision",
 )
 
@@ -79,7 +83,8 @@ def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     """Return the folders that `config` names, that of the bundled `small` when it names none.
 
     Raises ModelError when one is missing, of another kind or label set, or a file has changed;
-    ConfigError for more neighbours than a model has learnt with.
+    ConfigError for more neighbours than a model has learnt with, and for temperatures of other
+    layers.
     """
     named = config.models or ([config.model] if config.model else [])
     tops = [find_folder(name) for name in named] or [bundled()]
@@ -90,7 +95,20 @@ def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     learnt = min(folder.manifest.get("context", 0) for folder in folders)
     if config.context > learnt:
         raise ConfigError(f"context is {config.context}: the model has learnt with {learnt}")
+    layers = sum(bool(labels.labels_of(layer)) for layer in LAYERS)
+    if config.calibration and len(config.calibration.tags) != layers:
+        raise ConfigError(f"extractor.calibration.tags: {labels.name} has {layers} layers")
     return folders
+
+
+def calibration_of(folders: Sequence[Folder], config: ExtractorConfig, layers: int) -> Calibration:
+    """Return the temperatures of `config`, else the mean of the models' own, 1 for one without."""
+    if config.calibration:
+        return Calibration(config.calibration.tags, config.calibration.pairs)
+    neutral = Calibration((1.0,) * layers).as_dict()
+    told = [folder.manifest.get("calibration") or neutral for folder in folders]
+    tags = np.mean([one["tags"] for one in told], axis=0)
+    return Calibration(tuple(tags.tolist()), float(np.mean([one["pairs"] for one in told])))
 
 
 def _longest(folders: Sequence[Folder], config: ExtractorConfig) -> int:
@@ -128,7 +146,7 @@ def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: Labe
         "extractor": f"{KIND} {EXTRACTOR_VERSION}",
         "labels": labels_digest(labels),
         "options": {
-            **config.model_dump(include=set(ANSWER_OPTIONS)),
+            **config.model_dump(include=set(ANSWER_OPTIONS), exclude_none=True),
             "max_tokens": _longest(folders, config),
         },
         "models": members,
