@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,9 @@ def save(
     top.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, *FILES):
         (top / name).unlink(missing_ok=True)
-    module.backbone.config.save_pretrained(top)
+    backbone = deepcopy(module.backbone.config)
+    backbone.architectures = ["OnePass"]  # the weights are no plain encoder's
+    backbone.save_pretrained(top)
     pieces.backend.save(str(top / TOKENIZER))
     save_file(module.state_dict(), top / WEIGHTS)
     export(module, top)
