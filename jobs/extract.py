@@ -21,7 +21,7 @@ def job(arguments: argparse.Namespace) -> int:
     tables = Tables(get_session("spanlake extract"), config.tables)
     facts = extract(tables, config, arguments.step)
     tables.register_views()
-    print(summary(tables, facts))
+    print(summary(tables, facts, arguments.step))
     return 0
 
 

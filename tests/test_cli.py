@@ -176,8 +176,10 @@ def test_predicted_entities_that_cannot_be_read_are_counted_beside_the_scores(tm
     assert main(["evaluate", *folders, *options]) == 0
     told = "cost no precision here: 1 bad_line, 1 offsets_outside, 1 unknown_label."
     assert told in capsys.readouterr().out and told in files["html"].read_text()
-    unread = json.loads(files["json"].read_text())["unread_predictions"]
-    assert unread == {"bad_line": 1, "offsets_outside": 1, "unknown_label": 1}  # none of the gold
+    scores = json.loads(files["json"].read_text())
+    reasons = {"bad_line": 1, "offsets_outside": 1, "unknown_label": 1}
+    assert scores["unread_predictions"] == reasons
+    assert scores["gold_problems"] == {"unknown_label": 1}
 
 
 def test_refused_relations_of_a_prediction_count_as_wrong(tmp_path):

@@ -88,3 +88,20 @@ def test_it_loads_neither_torch_nor_anything_that_calls_home(tmp_path: Path) -> 
 def test_all_cores_read_but_where_a_number_is_told(told: str, expected: int, monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert threads() == expected
+
+
+def test_a_gpu_without_torch_is_an_error_of_one_line(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from spanlake.cli import main\n"
+        "sys.exit(main(['annotate', sys.argv[1], '--to', sys.argv[2],"
+        " '--set', 'extractor.device=cuda']))"
+    )
+    (tmp_path / "a.txt").write_text("No fever.")
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1 and run.stderr.startswith("ModelError: torch and transformers not")
+    assert len(run.stderr.splitlines()) == 1

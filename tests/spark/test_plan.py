@@ -19,6 +19,7 @@ from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest
 from spanlake.spark.plan import KEY
 from spanlake.spark.runs import Run
+from spanlake.spark.summary import summary
 from spanlake.spark.tables import Tables
 from spanlake.spark.units import as_units, unit_sha256
 
@@ -132,6 +133,13 @@ def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
         assert work_of(ready, mine).count() == 3
         plan.write_work(ready, mine, 0)
     assert work_of(ready, mine).count() == 3, "written twice is written once"
+
+
+def test_a_step_that_reads_nothing_says_what_it_did(fresh):
+    planned = {"plan_id": "p-1", "units": 3}
+    assert "planned 3 units as p-1: go on with --step infer" in summary(fresh, planned, "plan")
+    assert summary(fresh, {}, "plan").startswith("nothing to plan")
+    assert summary(fresh, planned, "abandon").startswith("gave up plan p-1")
 
 
 @pytest.mark.slow

@@ -59,10 +59,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 def explained(kind: type[BaseModel], error: ValidationError) -> list[str]:
     """Return a phrase for each of the first problems: the key, what was found, the nearest key."""
-    told = [_explain_one(kind, problem) for problem in error.errors()]
+    problems = error.errors()
+    sections = [p for p in problems if p["type"] == "extra_forbidden" and len(p["loc"]) == 1]
+    hint = ["is this the configuration of another job?"] if len(sections) > 1 else []
+    told = [_explain_one(kind, problem) for problem in problems]
     more = len(told) - MOST_TOLD
-    rest = [f"and {more} more: is this the configuration of another job?"] if more > 0 else []
-    return [*told[:MOST_TOLD], *rest]
+    return [*hint, *told[:MOST_TOLD], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _explain_one(kind: type[BaseModel], problem: Any) -> str:

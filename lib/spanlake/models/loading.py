@@ -48,7 +48,10 @@ def find_folder(name: str) -> Path:
     if name == BUNDLED:
         return bundled()
     if not HUB_NAME.fullmatch(name):
-        raise ModelError(f"no model folder {name}; train it first: jobs/train.py")
+        raise ModelError(
+            f"no model folder {name}; train it first: jobs/train.py (build/models/base: `make"
+            " model-base`)"
+        )
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError

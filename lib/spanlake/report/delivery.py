@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 from spanlake import __version__
@@ -107,8 +106,7 @@ def _groups(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, Gro
 def _warn(report: ReadReport, where: str = "") -> None:
     for problem in report.problems:
         sys.stderr.write(f"{where}{problem}\n")
-    if report.problems:
-        reasons = Counter(problem.rsplit(": ", 1)[-1] for problem in report.problems)
+    if reasons := report.reasons:
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         sys.stderr.write(f"{where}lines of annotation: {told} (docs/models.md, Gold notes)\n")
 
@@ -117,7 +115,8 @@ def _warn_of_learnt(evaluation: Evaluation) -> None:
     if learnt := evaluation.learnt:
         sys.stderr.write(
             f"the model was trained on {len(learnt)} of these {len(evaluation.notes)} notes:"
-            f" {', '.join(learnt[:10])}; these are not scores of new notes\n"
+            f" {', '.join(learnt[:10])}{', ...' * (len(learnt) > 10)};"
+            " these are not scores of new notes\n"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,8 @@ from spanlake.core.scoring import score_note
 from spanlake.models import Extractor
 from spanlake.models.scoring import ScoredNote, pooled, scored_notes
 
+log = logging.getLogger(__name__)
+
 UNREAD = ("unknown_label", "offsets_outside", "bad_line")  # predicted entities that no score sees
 REFUSED = ("unknown_relation", "relation_not_allowed", "lost_relation", "dangling_relation")
 
@@ -26,6 +29,7 @@ class Evaluation:
     `model` is the fingerprint of the extractor that read them, None for a folder of predictions.
     `unread` counts such a folder's entities that could not be read, by reason: precision is without
     them. A label that the set lacks is of no layer, and what lies outside a note has no words.
+    `gold_problems` counts what of the gold was left out or doubted.
     """
 
     labels: LabelSet
@@ -33,6 +37,7 @@ class Evaluation:
     report: ReadReport
     model: str | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
+    gold_problems: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def scores(self) -> Scores:
@@ -59,6 +64,7 @@ def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) 
     """
     require_folder(predicted_folder, "predictions (.ann)")
     gold, report = read_annotated(gold_notes, labels)
+    gold_problems = report.reasons
     names = [note.note.note_id for note in gold]
     missing = [name for name in names if not (predicted_folder / f"{name}.ann").is_file()]
     if missing:
@@ -66,6 +72,9 @@ def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) 
             f"{len(missing)} of {len(names)} notes have no prediction file in {predicted_folder}:"
             f" {', '.join(missing[:10])}"
         )
+    strangers = {path.stem for path in predicted_folder.glob("*.ann")} - set(names)
+    if strangers:
+        log.warning("%d .ann files are of no gold note: not scored", len(strangers))
     notes: list[ScoredNote] = []
     unread: Counter[str] = Counter()
     for one in gold:
@@ -75,7 +84,7 @@ def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) 
         unread.update({reason: n for reason, n in problems.counts.items() if reason in UNREAD})
         scores = score_note(one.annotation, predicted.annotation, labels)
         notes.append(ScoredNote(one, predicted.annotation, _with_refused(scores, problems)))
-    return Evaluation(labels, notes, report, unread=unread)
+    return Evaluation(labels, notes, report, unread=unread, gold_problems=gold_problems)
 
 
 def _with_refused(scores: Scores, problems: ReadReport) -> Scores:
@@ -92,4 +101,6 @@ def evaluate_extractor(gold_notes: Path, extractor: Extractor) -> Evaluation:
     """Score an extractor on a brat folder or JSON lines, relations on gold entities included."""
     gold, report = read_annotated(gold_notes, extractor.labels)
     notes = scored_notes(gold, extractor)
-    return Evaluation(extractor.labels, notes, report, extractor.fingerprint)
+    return Evaluation(
+        extractor.labels, notes, report, extractor.fingerprint, gold_problems=report.reasons
+    )

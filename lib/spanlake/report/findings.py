@@ -32,6 +32,7 @@ class Findings:
     papers: Mapping[str, Any]
     learnt: list[str] | None
     unread: Mapping[str, int]
+    gold_problems: Mapping[str, int]
 
 
 def findings(
@@ -49,6 +50,7 @@ def findings(
         papers=paper_scores(evaluation) if papers else {},
         learnt=evaluation.learnt,
         unread=evaluation.unread,
+        gold_problems=evaluation.gold_problems,
     )
 
 
@@ -88,6 +90,7 @@ def as_json(found: Findings) -> dict[str, object]:
         "reliability": reliability.to_json(found.judged),
         "learnt_notes": found.learnt,
         "unread_predictions": dict(found.unread),
+        "gold_problems": dict(found.gold_problems),
     }
 
 

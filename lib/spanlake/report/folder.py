@@ -36,7 +36,8 @@ def annotate_folder(
     for first in range(0, len(paths), NOTES_AT_ONCE):
         some = paths[first : first + NOTES_AT_ONCE]
         failed |= _annotate_some(some, to, extractor, encoding)
-        log.info("%d of %d notes", first + len(some), len(paths))
+        done = first + len(some)
+        log.info("%d of %d notes, %d failed", done, len(paths), len(failed))
     _warn_of_stale(to, {path.stem for path in paths})
     return failed
 

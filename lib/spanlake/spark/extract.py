@@ -72,6 +72,7 @@ class _Extraction:
         left = unfinished(self.tables, self.pipeline)
         if left is not None and step == "abandon":
             plan = take_over(self.tables, left, self.run, self.config)
+            self.run.facts["plan_id"] = plan.plan_id
             abandon(self.tables, plan, derived_slices(self.tables, plan))
         elif left is not None:
             plan = take_over(self.tables, left, self.run, self.config)

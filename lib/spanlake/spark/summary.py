@@ -7,13 +7,16 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from spanlake.spark.arguments import table_of
+from spanlake.spark.extract import Step
 from spanlake.spark.tables import Tables
 
 FACTS = ("plan_id", "notes", "failed_notes", "units", "units_read", "model_loads")
 
 
-def summary(tables: Tables, facts: dict[str, Any]) -> str:
+def summary(tables: Tables, facts: dict[str, Any], step: Step = "all") -> str:
     """Return the report of an extract run, from the facts of its `runs` row."""
+    if step in ("plan", "abandon"):
+        return _of_plan(facts, step)
     rows: list[tuple[str, object]] = [(name, facts.get(name) or 0) for name in FACTS]
     rows += [(f"{s} seconds", f"{facts.get(f'{s}_seconds', 0):.1f}") for s in _STEPS]
     rows.append(("notes per hour", f"{facts.get('notes_per_hour', 0):,.0f}"))
@@ -23,6 +26,15 @@ def summary(tables: Tables, facts: dict[str, Any]) -> str:
 
 
 _STEPS = ("plan", "infer", "derive")
+
+
+def _of_plan(facts: dict[str, Any], step: Step) -> str:
+    plan = facts.get("plan_id")
+    if step == "abandon":
+        return f"gave up plan {plan}: its answers are kept, its other notes are planned anew"
+    if plan is None:
+        return "nothing to plan: every note has its status for this pipeline"
+    return f"planned {facts['units']} units as {plan}: go on with --step infer, then derive"
 
 
 def _slowest(tables: Tables, plan_id: str | None) -> list[tuple[str, object]]:

@@ -7,12 +7,15 @@ from pathlib import Path
 from spanlake.core.corpora.brat import read_brat
 from spanlake.core.corpora.gold import GoldNote, ReadReport
 from spanlake.core.corpora.jsonl import read_jsonl
+from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 
 
 def read_annotated(path: Path, labels: LabelSet | None = None) -> tuple[list[GoldNote], ReadReport]:
     """Read a file as JSON lines, which can tell a note's type, and anything else as a brat folder.
 
-    Raises as `read_jsonl` and `read_brat` do.
+    Raises as `read_jsonl` and `read_brat` do, and DataError for one file of a brat folder.
     """
+    if path.is_file() and path.suffix in (".txt", ".ann"):
+        raise DataError(f"{path}: one file of a brat folder: give the folder, or JSON lines")
     return read_jsonl(path, labels) if path.is_file() else read_brat(path, labels)

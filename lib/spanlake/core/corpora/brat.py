@@ -59,10 +59,12 @@ def read_brat(folder: Path, labels: LabelSet | None = None) -> tuple[list[GoldNo
     texts = {path.stem for path in folder.glob("*.txt")}
     anns = {path.stem for path in folder.glob("*.ann")}
     if not texts:
-        raise DataError(f"{folder}: no .txt files")
+        raise DataError(f"{folder}: no .txt files (in lower case)")
     if texts != anns:
         lone = ", ".join(sorted(texts ^ anns)[:5])
-        raise DataError(f"{folder}: {len(texts ^ anns)} names lack .txt or .ann, as {lone}")
+        raise DataError(
+            f"{folder}: {len(texts ^ anns)} names lack .txt or .ann (in lower case), as {lone}"
+        )
     report = ReadReport()
     notes = [Note(name, read_text(folder / f"{name}.txt")) for name in sorted(texts)]
     return [_read(folder / f"{n.note_id}.ann", n, labels, report) for n in notes], report

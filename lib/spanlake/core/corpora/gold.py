@@ -68,6 +68,11 @@ class ReadReport:
         self.count(reason)
         self.problems.append(f"{where}: {reason}")
 
+    @property
+    def reasons(self) -> Counter[str]:
+        """The problems by reason; what is only counted is not among them."""
+        return Counter(problem.rsplit(": ", 1)[-1] for problem in self.problems)
+
     def add(self, other: ReadReport) -> None:
         """Take in another file's report."""
         self.counts.update(other.counts)
@@ -117,7 +122,7 @@ def read_text(path: Path) -> str:
     except IsADirectoryError:
         raise DataError(f"{path}: a folder, where a file is needed") from None
     except UnicodeDecodeError as error:  # its message is harmless, its `object` is the whole note
-        raise DataError(f"{path.name}: not UTF-8 at byte {error.start}") from None
+        raise DataError(f"{path.name}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
 
 
 def lines_of(text: str, name: str) -> Iterator[tuple[str, str]]:

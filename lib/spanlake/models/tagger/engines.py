@@ -114,8 +114,10 @@ class Torch:
     """The trained weights by torch: on a GPU, or where there are no exported graphs."""
 
     def __init__(self, folder: Path, *, device: str, precision: str) -> None:
-        import torch
-
+        try:
+            import torch
+        except ImportError:
+            raise missing_packages() from None
         from spanlake.models.devices import gains_from_bf16, own_device
         from spanlake.models.network import cpu_memory_errors
         from spanlake.models.tagger.folder import load_module
