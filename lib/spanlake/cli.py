@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spanlake import __version__
 from spanlake.core.config import EvaluateConfig, load_config
 from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError, SpanlakeError
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spanlake", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"spanlake {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     annotate = commands.add_parser("annotate", help="write a brat .ann for every .txt of a folder")
     annotate.add_argument("notes", type=Path, metavar="NOTES_FOLDER")
