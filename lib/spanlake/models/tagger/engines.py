@@ -78,9 +78,8 @@ class Graph:
 
     def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Return copies of the outputs; raises MemoryError when memory does not suffice."""
+        request, self._request = self._request or self._compile_again(), None
         with _memory_errors():
-            request = self._request or self._compiled().create_infer_request()
-            self._request = None
             request.start_async(list(inputs))
             request.wait()
             outputs = [tensor.data.copy() for tensor in request.output_tensors]
@@ -88,6 +87,12 @@ class Graph:
             raise ModelError("the graph gave answers to something else than it was asked")
         self._request = request
         return outputs
+
+    def _compile_again(self) -> Any:
+        try:
+            return self._compiled().create_infer_request()
+        except RuntimeError:  # it could be once: what lacks is memory, whatever is said
+            raise MemoryError("no memory left for the graph") from None
 
 
 @contextmanager
