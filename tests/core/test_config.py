@@ -116,6 +116,7 @@ def test_the_column_map_knows_the_columns_of_notes(conf):
 def test_executors_are_given_absolute_paths(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     (tmp_path / "mine.yml").touch()
+    (tmp_path / "kiwi").touch()  # a bundled set's name is no path, whatever lies here
     monkeypatch.chdir(tmp_path)
     given = ExtractorConfig(models=("model", "some/name"), labels="mine.yml").located()
     assert given.models == (str(tmp_path / "model"), "some/name")

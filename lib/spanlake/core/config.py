@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from spanlake.core.config_file import explained, read_values
 from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError
+from spanlake.core.labels import is_path
 from spanlake.core.units import NOTE_COLUMNS
 
 
@@ -156,7 +157,7 @@ class ExtractorConfig(Model):
         found: dict[str, Any] = {part: _absolute(path) for part, path in there.items()}
         if self.models:
             found["models"] = tuple(map(_absolute, self.models))
-        if Path(self.labels).is_file():
+        if is_path(self.labels):
             found["labels"] = str(Path(self.labels).resolve())
         return self.model_copy(update=found)
 

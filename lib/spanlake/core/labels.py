@@ -81,6 +81,11 @@ def labels_digest(labels: LabelSet) -> str:
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 
 
+def is_path(name: str) -> bool:
+    """Tell whether a label set's name is that of a file, not of a bundled one."""
+    return name.endswith((".yml", ".yaml"))
+
+
 @functools.cache
 def load_labels(name: str) -> LabelSet:
     """Load a label set by the name of a bundled one, or from a YAML file.
@@ -88,7 +93,7 @@ def load_labels(name: str) -> LabelSet:
     Raises ConfigError with the bundled names when there is no such set, or the file is wrong.
     """
     folder = resources.files("spanlake") / "labels"
-    path = Path(name) if name.endswith((".yml", ".yaml")) else folder / f"{name}.yml"
+    path = Path(name) if is_path(name) else folder / f"{name}.yml"
     if not path.is_file():
         known = sorted(
             p.name.removesuffix(".yml") for p in folder.iterdir() if p.name.endswith(".yml")
