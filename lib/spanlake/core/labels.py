@@ -66,6 +66,11 @@ class LabelSet(BaseModel):
             return "modifier"
         raise ConfigError(f"label {label!r} is not in label set {self.name!r}")
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that have labels, in order."""
+        return tuple(layer for layer in LAYERS if self.labels_of(layer))
+
     def labels_of(self, layer: Layer) -> tuple[str, ...]:
         """Return a layer's labels in their order in the file."""
         return tuple(self.main if layer == "main" else self.modifier)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 PROBE = ["Chest", "pain", ",", "37", "."]
-IN_TEXT = "x {}"  # a word as it stands in running text, behind another
 MOST_WORDS = 200_000  # kept in memory; clinical text repeats itself
 
 
@@ -64,9 +63,6 @@ class Pieces:
     def _call(self, texts: list[list[str]], *, specials: bool = False) -> list[Encoding]:
         return self.backend.encode_batch(texts, is_pretokenized=True, add_special_tokens=specials)
 
-    def _call_text(self, texts: list[str]) -> list[Encoding]:
-        return self.backend.encode_batch(texts, add_special_tokens=False)
-
     def _probe(self) -> tuple[list[int], list[int]]:
         """Return the special tokens around a text."""
         [together] = self._call([PROBE])
@@ -75,7 +71,8 @@ class Pieces:
             raise ModelError("the tokenizer does not tell which pieces are of which word")
         if together.ids != list(chain.from_iterable(apart)):
             raise ModelError("the tokenizer cuts a word by what stands beside it")
-        running = self._call_text([IN_TEXT.format(word) for word in PROBE])
+        behind = [f"x {word}" for word in PROBE]  # as words stand in running text
+        running = self.backend.encode_batch(behind, add_special_tokens=False)
         if any(text.ids[-len(ids) :] != ids for text, ids in zip(running, apart, strict=True)):
             raise ModelError("the tokenizer cuts a word otherwise than in running text")
         [whole] = self._call([PROBE], specials=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spanlake.core.corpora import GoldNote
-from spanlake.core.labels import LAYERS, LabelSet, load_labels
+from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.train_config import BertTrainConfig
 from spanlake.models.bert import Bert
 from spanlake.models.checkpoints import KIND, PARTS, TRAINED_OPTIONS, parts_of
@@ -97,7 +97,5 @@ Fit = Callable[[Sequence[Example], LabelSet, BertTrainConfig, Places], dict[str,
 
 def _parts(labels: LabelSet) -> dict[str, Fit]:
     """Return how to train each model that the label set asks for."""
-    parts: dict[str, Fit] = {
-        layer: partial(fit_tagger, layer) for layer in LAYERS if labels.labels_of(layer)
-    }
+    parts: dict[str, Fit] = {layer: partial(fit_tagger, layer) for layer in labels.layers}
     return {**parts, "relation": fit_linker} if labels.pairs else parts

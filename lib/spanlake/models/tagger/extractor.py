@@ -15,7 +15,7 @@ import numpy as np
 
 from spanlake.core.bio import tag_names, words
 from spanlake.core.config import ExtractorConfig
-from spanlake.core.labels import LAYERS, LabelSet, load_labels
+from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.spans import Entity, Relation, Span, check_offsets
 from spanlake.core.units import Extraction, Unit
 from spanlake.models.decoding import SCORE_DIGITS, TagDecoder, tag_decoder
@@ -86,7 +86,7 @@ class OnePassTagger:
         self.learnt = _learnt(folders)
         self.readers = [Reader(folder, self.labels, config, self.stats) for folder in folders]
         self.device = self.readers[0].device
-        self.calibration = calibration_of(folders, config, len(tag_counts(self.labels)))
+        self.calibration = calibration_of(folders, config, self.labels)
         self._decoders = _decoders(self.labels)
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:
@@ -231,6 +231,5 @@ def _learnt(folders: Sequence[Folder]) -> frozenset[str] | None:
 def _decoders(labels: LabelSet) -> list[TagDecoder]:
     return [
         tag_decoder(tag_names(labels.labels_of(layer)), {}, labels, layer)
-        for layer in LAYERS
-        if labels.labels_of(layer)
+        for layer in labels.layers
     ]

@@ -22,7 +22,7 @@ import numpy as np
 
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ConfigError, ModelError
-from spanlake.core.labels import LAYERS, LabelSet, labels_digest
+from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.models.loading import (
     MANIFEST,
     bundled,
@@ -96,17 +96,19 @@ def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     learnt = min(folder.manifest.get("context", 0) for folder in folders)
     if config.context > learnt:
         raise ConfigError(f"context is {config.context}: the model has learnt with {learnt}")
-    layers = sum(bool(labels.labels_of(layer)) for layer in LAYERS)
+    layers = len(labels.layers)
     if config.calibration and len(config.calibration.tags) != layers:
         raise ConfigError(f"extractor.calibration.tags: {labels.name} has {layers} layers")
     return folders
 
 
-def calibration_of(folders: Sequence[Folder], config: ExtractorConfig, layers: int) -> Calibration:
+def calibration_of(
+    folders: Sequence[Folder], config: ExtractorConfig, labels: LabelSet
+) -> Calibration:
     """Return the temperatures of `config`, else the mean of the models' own, 1 for one without."""
     if config.calibration:
         return Calibration(config.calibration.tags, config.calibration.pairs)
-    neutral = Calibration((1.0,) * layers).as_dict()
+    neutral = Calibration((1.0,) * len(labels.layers)).as_dict()
     told = [folder.manifest.get("calibration") or neutral for folder in folders]
     tags = np.mean([one["tags"] for one in told], axis=0)
     return Calibration(tuple(tags.tolist()), float(np.mean([one["pairs"] for one in told])))

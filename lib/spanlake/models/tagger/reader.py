@@ -15,7 +15,7 @@ import numpy as np
 from spanlake.core.bio import tag_names
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ModelError
-from spanlake.core.labels import LAYERS, LabelSet
+from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Span
 from spanlake.core.units import Unit
 from spanlake.models.batching import Tokens, pad, run_batched
@@ -46,8 +46,7 @@ class Read:
 
 def tag_counts(labels: LabelSet) -> list[int]:
     """Return the number of BIO tags of each layer that the label set has."""
-    wanted = [labels.labels_of(layer) for layer in LAYERS]
-    return [len(tag_names(names)) for names in wanted if names]
+    return [len(tag_names(labels.labels_of(layer))) for layer in labels.layers]
 
 
 class Reader:
