@@ -42,7 +42,8 @@ class Entity:
     """A labelled span with its text, exactly as it stands, and a score in [0, 1] (None: gold).
 
     `pieces` holds the parts of a discontinuous gold span, whose covering span is `span`.
-    `attributes` are brat attributes as (name, value) pairs.
+    `attributes` are brat attributes as (name, value) pairs. `by_rule` marks a modifier that a rule
+    of `core.assertion_rules` has added, which has no score.
     """
 
     span: Span
@@ -51,6 +52,7 @@ class Entity:
     score: float | None = None
     pieces: tuple[Span, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
+    by_rule: bool = False
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:
@@ -86,12 +88,16 @@ def entity_at(text: str, start: int, end: int, label: str, score: float | None =
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A directed relation between two entities, named by their positions in the same tuple."""
+    """A directed relation between two entities, named by their positions in the same tuple.
+
+    `by_rule` marks one that a rule of `core.assertion_rules` has added, which has no score.
+    """
 
     head: int
     tail: int
     label: str
     score: float | None = None
+    by_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
