@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from spanlake.core.spans import Annotation, Entity
+from spanlake.core.labels import LabelSet
+from spanlake.core.spans import Annotation, Relation
+
+ASSERTION_LABELS = ("negation", "uncertain", "subject")  # of the modifiers that the columns are of
+REJECTED = 0.5  # share of a threshold below which a relation is rejected; between them: undecided
+PATIENT = "patient"
 
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """The columns `negated`, `uncertain` and `subject` of an entity."""
+    """The columns `negated`, `uncertain` and `subject` of an entity.
 
-    negated: bool
-    uncertain: bool
+    None where it is not known: a model has neither accepted nor rejected the relation to a cue, or
+    the label set has no such pair. `subject` is "patient", or the text of the cue that names
+    another person.
+    """
+
+    negated: bool | None
+    uncertain: bool | None
     subject: str | None
 
 
-def assertions(annotation: Annotation) -> list[Assertion]:
-    """Return the assertion of every entity, in the annotation's order."""
-    tails: dict[int, list[Entity]] = defaultdict(list)
-    for relation in annotation.relations:
-        tails[relation.head].append(annotation.entities[relation.tail])
-    return [_assertion(tails[i]) for i in range(len(annotation.entities))]
+def assertions(
+    annotation: Annotation, labels: LabelSet, undecided: Iterable[Relation] = ()
+) -> list[Assertion]:
+    """Return the assertion of every entity, in the annotation's order.
+
+    `undecided` relations are among the annotation's entities and not among its relations.
+    """
+    decided, doubtful = _cues(annotation, annotation.relations), _cues(annotation, undecided)
+
+    def known(i: int, label: str) -> bool | None:
+        if label in decided[i]:
+            return True
+        possible = labels.allows(annotation.entities[i].label, label)
+        return None if label in doubtful[i] or not possible else False
+
+    found = []
+    for i in range(len(annotation.entities)):
+        negated, uncertain, concerned = (known(i, label) for label in ASSERTION_LABELS)
+        subject = decided[i].get("subject") or (PATIENT if concerned is False else None)
+        found.append(Assertion(negated, uncertain, subject))
+    return found
 
 
-def _assertion(tails: list[Entity]) -> Assertion:
-    return Assertion(
-        negated=any(tail.label == "negation" for tail in tails),
-        uncertain=any(tail.label == "uncertain" for tail in tails),
-        subject=next((tail.text for tail in tails if tail.label == "subject"), None),
-    )
+def _cues(annotation: Annotation, relations: Iterable[Relation]) -> dict[int, dict[str, str]]:
+    """Return by head the text of its first cue of each label."""
+    cues: dict[int, dict[str, str]] = defaultdict(dict)
+    for relation in relations:
+        tail = annotation.entities[relation.tail]
+        cues[relation.head].setdefault(tail.label, tail.text)
+    return cues

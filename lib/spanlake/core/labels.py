@@ -25,6 +25,8 @@ class LabelSet(BaseModel):
     """Labels with definitions, and the (head label, tail label) pairs that may be related.
 
     `aliases` and `relation_aliases` normalise labels that stray in a corpus's files.
+    `far_reaching` modifiers may be related to any main entity of their sentence ("denies" and a
+    long list); other pairs are limited to the extractor's `max_pair_words`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,7 @@ class LabelSet(BaseModel):
     modifier: dict[str, str] = Field(default_factory=dict)
     relations: dict[str, str] = Field(default_factory=dict)
     pairs: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    far_reaching: tuple[str, ...] = ()
     aliases: dict[str, str] = Field(default_factory=dict)
     relation_aliases: dict[str, str] = Field(default_factory=dict)
 
@@ -46,9 +49,12 @@ class LabelSet(BaseModel):
         named = {*self.pairs, *(tail for tails in self.pairs.values() for tail in tails)}
         unknown = named | set(self.aliases.values())
         unknown -= {*self.main, *self.modifier}
+        unknown |= set(self.far_reaching) - set(self.modifier)
         unknown |= set(self.relation_aliases.values()) - set(self.relations)
         if unknown:
-            raise ValueError(f"pairs or aliases name labels that do not exist: {sorted(unknown)}")
+            raise ValueError(
+                f"pairs, far_reaching or aliases name labels that do not exist: {sorted(unknown)}"
+            )
         spaced = [label for label in (*self.labels, *self.relations) if label.split() != [label]]
         if spaced:
             raise ValueError(f"labels are single words, as brat writes them: {spaced}")

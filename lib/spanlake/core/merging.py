@@ -6,18 +6,20 @@ Pure functions, shared by the Spark job's derive step, the SQL function and the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from spanlake.core.assertion_rules import add_assertions
 from spanlake.core.assertions import Assertion, assertions
+from spanlake.core.cleaning import clean
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Annotation, Entity, Relation
 from spanlake.core.units import Extraction, Note, Sentence
 
 State = Literal["done", "empty", "failed", "quarantined"]
-DERIVE_VERSION = "1"  # raise by hand when the rows of an unchanged note would change
+DERIVE_VERSION = "2"  # raise by hand when the rows of an unchanged note would change
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,9 @@ class EntityRow:
     start: int
     end: int
     score: float | None
-    negated: bool
-    uncertain: bool
+    source: str
+    negated: bool | None
+    uncertain: bool | None
     subject: str | None
     alignment: str
 
@@ -48,6 +51,7 @@ class RelationRow:
     tail_entity_id: str
     label: str
     score: float | None
+    source: str
     head_label: str
     head_text: str
     head_start: int
@@ -65,7 +69,8 @@ class NoteResult:
 
     `failed` notes are planned again; `quarantined` ones hold text that cannot be read, and keep
     what could be. `chars_seen` is `chars` less the characters of sentences that no model saw,
-    `confidences` are the extractions', one a sentence.
+    `confidences` are the extractions', one a sentence. `annotation` holds what the rules have
+    added too; `dropped` counts what was left out of the model's answers, by reason.
     """
 
     state: State
@@ -77,6 +82,7 @@ class NoteResult:
     error_class: str | None = None
     reason: str | None = None
     confidences: tuple[float | None, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def merge(
@@ -87,6 +93,10 @@ def merge(
     pipeline_fingerprint: str,
 ) -> NoteResult:
     """Merge one extraction per sentence into the note's result; every offset is checked.
+
+    The model's answers are cleaned of bullets and table marks (`core.cleaning`), and rules add
+    negation, uncertainty and subject where the form of the note states them
+    (`core.assertion_rules`).
 
     A note with a `transient` extraction is `failed` and has no rows, so that a later plan can
     write them; one with an `unreadable` extraction is `quarantined` and keeps the other rows.
@@ -100,13 +110,26 @@ def merge(
     state, error_class, reason = _state(sentences, extractions)
     if state in ("empty", "failed"):
         return NoteResult(state, chars, seen, Annotation(), (), (), error_class, reason)
-    annotation, index = _annotation(sentences, extractions)
+    answers, index, undecided = _annotation(sentences, extractions)
+    cleaned = clean(note.note_text, answers, index, undecided, labels)
+    annotation, places = add_assertions(
+        note.note_text, sentences, cleaned.annotation, cleaned.index, labels
+    )
     annotation.check(note.note_text)
+    said = assertions(annotation, labels, cleaned.undecided)
     sha256 = note.text_sha256
-    rows = _Rows(note, sentences, annotation, index, labels, pipeline_fingerprint, sha256)
-    sure = tuple(extraction.confidence for extraction in extractions)
+    rows = _Rows(note, sentences, annotation, said, places, labels, pipeline_fingerprint, sha256)
     return NoteResult(
-        state, chars, seen, annotation, rows.entities(), rows.relations(), error_class, reason, sure
+        state,
+        chars,
+        seen,
+        annotation,
+        rows.entities(),
+        rows.relations(),
+        error_class,
+        reason,
+        tuple(extraction.confidence for extraction in extractions),
+        cleaned.dropped,
     )
 
 
@@ -128,19 +151,23 @@ def _state(
 
 def _annotation(
     sentences: Sequence[Sentence], extractions: Sequence[Extraction]
-) -> tuple[Annotation, list[int]]:
-    """Return the note-absolute annotation, and the sentence that each entity stands in."""
+) -> tuple[Annotation, list[int], list[Relation]]:
+    """Return the note-absolute annotation, each entity's sentence, and the undecided relations."""
     entities: list[Entity] = []
     relations: list[Relation] = []
+    undecided: list[Relation] = []
     index: list[int] = []
     for number, (sentence, extraction) in enumerate(zip(sentences, extractions, strict=True)):
         first = len(entities)
         entities += [entity.shift(sentence.span.start) for entity in extraction.entities]
         index += [number] * len(extraction.entities)
-        relations += [
-            Relation(first + r.head, first + r.tail, r.label, r.score) for r in extraction.relations
-        ]
-    return Annotation(tuple(entities), tuple(relations)), index
+        relations += [_moved(relation, first) for relation in extraction.relations]
+        undecided += [_moved(relation, first) for relation in extraction.undecided]
+    return Annotation(tuple(entities), tuple(relations)), index, undecided
+
+
+def _moved(relation: Relation, by: int) -> Relation:
+    return replace(relation, head=by + relation.head, tail=by + relation.tail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +175,15 @@ class _Rows:
     note: Note
     sentences: Sequence[Sentence]
     annotation: Annotation
+    said: Sequence[Assertion]
     index: Sequence[int]
     labels: LabelSet
     fingerprint: str
     text_sha256: str
 
     def entities(self) -> tuple[EntityRow, ...]:
-        said = assertions(self.annotation)
-        numbered = enumerate(self.annotation.entities)
-        return tuple(self._entity(i, entity, said[i]) for i, entity in numbered)
+        numbered = enumerate(zip(self.annotation.entities, self.said, strict=True))
+        return tuple(self._entity(i, entity, said) for i, (entity, said) in numbered)
 
     def _entity(self, i: int, entity: Entity, said: Assertion) -> EntityRow:
         return EntityRow(
@@ -169,6 +196,7 @@ class _Rows:
             start=entity.start,
             end=entity.end,
             score=entity.score,
+            source=source_of(entity),
             negated=said.negated,
             uncertain=said.uncertain,
             subject=said.subject,
@@ -188,6 +216,7 @@ class _Rows:
             tail_entity_id=ids[1],
             label=relation.label,
             score=relation.score,
+            source=source_of(relation),
             head_label=head.label,
             head_text=head.text,
             head_start=head.start,
@@ -203,6 +232,11 @@ class _Rows:
         layer = self.labels.layer_of(entity.label)
         key = (self.note.note_id, self.text_sha256, entity.start, entity.end)
         return _row_id(*key, layer, entity.label, self.fingerprint)
+
+
+def source_of(row: Entity | Relation) -> str:
+    """Return the column `source` of an entity or relation."""
+    return "rule" if row.by_rule else "model"
 
 
 def _row_id(*parts: object) -> str:

@@ -64,6 +64,7 @@ HARMLESS = frozenset(
     pertinent principal s sample secondary shift so far specialty specimen specimens statement
     stopped substance surgeon telemetry transfer type use ventilator""".split()
 )
+KNOWN = (["a", "p"], ["review", "of", "systems"])  # assessment and plan
 JOINING = frozenset("and or of the for in on to with at by a an from".split())
 
 
@@ -105,7 +106,7 @@ def safe_name(section: str) -> str:
 
 
 def _names_section(name: str, words: list[str], mark: str, rest: str) -> bool:
-    known = not NAMING.isdisjoint(words) or words == ["a", "p"]  # assessment and plan
+    known = not NAMING.isdisjoint(words) or words in KNOWN
     if not mark:
         made = len(words) <= 6 and (NAMING | FILLING) >= set(words)
         return known and made and name[0].isupper() and name[-1].isalnum()

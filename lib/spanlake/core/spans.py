@@ -115,6 +115,17 @@ class Annotation:
                     f"relation {relation.head}->{relation.tail} names one of {count} entities"
                 )
 
+    def without_rules(self) -> Annotation:
+        """Return what the model alone has found: no entity or relation that a rule has added."""
+        kept = [i for i, entity in enumerate(self.entities) if not entity.by_rule]
+        place = {old: new for new, old in enumerate(kept)}
+        relations = tuple(
+            replace(relation, head=place[relation.head], tail=place[relation.tail])
+            for relation in self.relations
+            if not relation.by_rule and relation.head in place and relation.tail in place
+        )
+        return Annotation(tuple(self.entities[i] for i in kept), relations)
+
     def check(self, text: str) -> Annotation:
         """Return self; raises OffsetError unless every entity's text is its slice of `text`."""
         check_offsets(self.entities, text)

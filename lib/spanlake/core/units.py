@@ -69,7 +69,8 @@ class Extraction:
     `ok` and `unreadable` are permanent answers, `transient` ones are planned again.
     `chars_seen` counts the characters of the target that the model has really read. `confidence`
     is the probability that nothing in the answer is wrong and nothing is missing, None where the
-    model cannot tell.
+    model cannot tell. `undecided` are relations to a negation, an uncertainty or a subject that the
+    model neither accepts nor rejects: they are no rows, but leave the assertion columns null.
     `error_class` and `reason` never hold note text.
     """
 
@@ -80,11 +81,11 @@ class Extraction:
     error_class: str | None = None
     reason: str | None = None
     confidence: float | None = None
+    undecided: tuple[Relation, ...] = ()
 
     def __post_init__(self) -> None:
-        Annotation(
-            self.entities, self.relations
-        )  # refuses relations to entities that are not there
+        # refuses relations to entities that are not there
+        Annotation(self.entities, (*self.relations, *self.undecided))
         if self.outcome == "ok" and self.error_class:
             raise DataError("an extraction is either ok or has an error class")
         if self.outcome != "ok" and (self.entities or not self.error_class):

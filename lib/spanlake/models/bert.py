@@ -64,7 +64,8 @@ class Bert:
         for unit, mine in zip(units, entities, strict=True):
             check_offsets(mine, unit.target)
         texts = [unit.target for unit in units]
-        return self._link(texts, [words(text) for text in texts], entities)
+        linked = self._link(texts, [words(text) for text in texts], entities)
+        return [relations for relations, _ in linked]
 
     def _read(self, units: Sequence[Unit]) -> list[Extraction]:
         texts = [unit.target for unit in units]
@@ -78,10 +79,16 @@ class Bert:
                 unseen[i] = max(unseen[i], missed)
         for mine in found:
             mine.sort(key=lambda entity: entity.key)
-        relations = self._link(texts, text_words, found)
+        linked = self._link(texts, text_words, found)
         return [
-            Extraction("ok", tuple(found[i]), tuple(relations[i]), len(text) - unseen[i])
-            for i, text in enumerate(texts)
+            Extraction(
+                "ok",
+                tuple(found[i]),
+                tuple(relations),
+                len(text) - unseen[i],
+                undecided=tuple(undecided),
+            )
+            for i, (text, (relations, undecided)) in enumerate(zip(texts, linked, strict=True))
         ]
 
     def _link(
@@ -89,9 +96,10 @@ class Bert:
         texts: Sequence[str],
         text_words: Sequence[Sequence[Span]],
         entities: Sequence[Sequence[Entity]],
-    ) -> list[list[Relation]]:
+    ) -> list[tuple[list[Relation], list[Relation]]]:
+        """Return each text's relations, and the undecided ones."""
         if self._linker is None:
-            return [[] for _ in texts]
+            return [([], []) for _ in texts]
         return self._linker.read(
             texts, text_words, entities, budget=self.config.batch_tokens, stats=self.stats
         )

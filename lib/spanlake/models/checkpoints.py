@@ -27,7 +27,7 @@ from spanlake.models.loading import (
     warn_of_other_options,
 )
 
-EXTRACTOR_VERSION = 2  # raise when the code gives other answers for the same weights and options
+EXTRACTOR_VERSION = 3  # raise when the code gives other answers for the same weights and options
 KIND = "bert"
 PARTS = ("main", "modifier", "relation")
 ANSWER_OPTIONS = (
@@ -80,9 +80,11 @@ def fingerprint_of_config(config: ExtractorConfig) -> str:
 def checkpoints_fingerprint(checkpoints: Checkpoints, config: ExtractorConfig) -> str:
     """Return `fingerprint_of_config` for checkpoints that are already located."""
     options = config.model_dump(include=set(ANSWER_OPTIONS))
+    labels = load_labels(config.labels)
     parts = {
         "extractor": f"bert {EXTRACTOR_VERSION}",
-        "labels": labels_digest(load_labels(config.labels)),
+        "labels": labels_digest(labels),
+        "far_reaching": labels.far_reaching,
         "options": options,
         "files": dict(checkpoints.files),
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from spanlake.core.assertions import ASSERTION_LABELS, REJECTED
 from spanlake.core.errors import ModelError
 from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Entity, Relation, Span
@@ -49,8 +50,11 @@ class Linker:
         *,
         budget: int,
         stats: Stats,
-    ) -> list[list[Relation]]:
-        """Return each text's relations among its `entities`, ordered by head and tail."""
+    ) -> list[tuple[list[Relation], list[Relation]]]:
+        """Return each text's relations among its `entities`, and the undecided ones.
+
+        Both are ordered by head and tail.
+        """
         began = time.perf_counter()
         asked: list[tuple[int, int, int]] = []
         sequences: list[list[int]] = []
@@ -63,12 +67,19 @@ class Linker:
                 )
         stats.tokenize_seconds += time.perf_counter() - began
         shares = self.network.probabilities(sequences, budget=budget, stats=stats)
-        found: list[list[Relation]] = [[] for _ in texts]
+        found: list[tuple[list[Relation], list[Relation]]] = [([], []) for _ in texts]
         for (i, head, tail), row in zip(asked, shares, strict=True):
-            found[i] += self._relation(head, tail, row)
+            relation = self._relation(head, tail, row)
+            if (relation.score or 0.0) >= self.threshold:
+                found[i][0].append(relation)
+            elif (
+                entities[i][tail].label in ASSERTION_LABELS
+                and (relation.score or 0.0) >= REJECTED * self.threshold
+            ):
+                found[i][1].append(relation)
         return found
 
-    def _relation(self, head: int, tail: int, shares: np.ndarray) -> list[Relation]:
+    def _relation(self, head: int, tail: int, shares: np.ndarray) -> Relation:
         position, label = max(self.classes, key=lambda known: shares[known[0]])
         score = round(min(float(shares[position]), 1.0), SCORE_DIGITS)
-        return [Relation(head, tail, label, score)] if score >= self.threshold else []
+        return Relation(head, tail, label, score)

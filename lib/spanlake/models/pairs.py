@@ -19,6 +19,9 @@ MARKS = (("@", "$"), ("#", "^"))  # around the head, around the tail
 DEPTH = {sign: step for pair in MARKS for sign, step in zip(pair, (1, -1), strict=True)}
 ELLIPSIS = "…"
 MOST_GAPS = 3  # what is left out between four marks
+# Words between a far-reaching modifier and its head: above any sentence that people write, low
+# enough for a note of 60,000 characters without a full stop.
+FAR_WORDS = 1000
 
 
 def candidates(
@@ -26,8 +29,13 @@ def candidates(
 ) -> list[tuple[int, int]]:
     """Return the (head, tail) positions that the label set allows, at most `most_words` apart.
 
-    The distance is the number of words between the two mentions; `text_words` are the text's.
+    The distance is the number of words between the two mentions; `text_words` are the text's. A
+    tail whose label is in `labels.far_reaching` may stand `FAR_WORDS` away: a list of denied
+    symptoms has no length of its own.
     """
+    far = max(most_words, FAR_WORDS)
+    reach = {name: far if name in labels.far_reaching else most_words for name in labels.labels}
+    widest = max(reach.values(), default=most_words)
     starts = [word.start for word in text_words]
     spans = [(bisect_left(starts, e.start), bisect_left(starts, e.end)) for e in entities]
     order = sorted(range(len(spans)), key=lambda i: spans[i])
@@ -36,14 +44,14 @@ def candidates(
     pairs = []
     for head, (first, last) in enumerate(spans):
         near = slice(
-            bisect_left(firsts, first - most_words - longest),
-            bisect_right(firsts, last + most_words),
+            bisect_left(firsts, first - widest - longest),
+            bisect_right(firsts, last + widest),
         )
         pairs += [
             (head, tail)
             for tail in order[near]
             if tail != head
-            and first - spans[tail][1] <= most_words
+            and max(first - spans[tail][1], spans[tail][0] - last) <= reach[entities[tail].label]
             and labels.allows(entities[head].label, entities[tail].label)
         ]
     return sorted(pairs)

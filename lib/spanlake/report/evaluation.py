@@ -13,6 +13,7 @@ from spanlake.core.counts import Counts, Scores
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.scoring import score_note
+from spanlake.core.spans import Annotation
 from spanlake.models import Extractor
 from spanlake.models.scoring import ScoredNote, pooled, scored_notes
 
@@ -45,6 +46,17 @@ class Evaluation:
         return pooled((one.scores for one in self.notes), self.labels)
 
     @property
+    def without_rules(self) -> Scores | None:
+        """The scores of the model's own entities and relations; None where rules added nothing."""
+        if not any(_has_rules(one.predicted) for one in self.notes):
+            return None
+        alone = [
+            score_note(one.gold.annotation, one.predicted.without_rules(), self.labels)
+            for one in self.notes
+        ]
+        return replace(pooled(alone, self.labels), gold_entities=self.scores.gold_entities)
+
+    @property
     def by_note(self) -> Mapping[str, Scores]:
         """Each note's scores by its id."""
         return {one.note_id: one.scores for one in self.notes}
@@ -55,6 +67,10 @@ class Evaluation:
         if any(one.learnt is None for one in self.notes):
             return None
         return [one.note_id for one in self.notes if one.learnt]
+
+
+def _has_rules(annotation: Annotation) -> bool:
+    return any(one.by_rule for one in (*annotation.entities, *annotation.relations))
 
 
 def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) -> Evaluation:

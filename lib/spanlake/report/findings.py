@@ -16,17 +16,30 @@ from spanlake.report.groups import GroupCounts
 from spanlake.report.judged import judged
 from spanlake.report.page import page
 from spanlake.report.paper import paper_lines, paper_scores
-from spanlake.report.scores import assertion_table, six, string_table, table, to_json
+from spanlake.report.scores import (
+    assertion_table,
+    rules_table,
+    six,
+    string_table,
+    table,
+    to_json,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is said of all notes together; `groups` is by kind, `papers` where they are wanted."""
+    """What is said of all notes together; `groups` is by kind, `papers` where they are wanted.
+
+    `without_rules` are the scores of what the model alone has found, None where no rule has added
+    anything. `assertions_among_found` leaves entities out that were missed.
+    """
 
     scores: Scores
+    without_rules: Scores | None
     intervals: Mapping[str, Interval]
     baselines: Mapping[str, Counts]
     assertions: Mapping[str, Counts]
+    assertions_among_found: Mapping[str, Counts]
     judged: Mapping[str, reliability.Judged]
     groups: Mapping[str, GroupCounts]
     papers: Mapping[str, Any]
@@ -42,9 +55,11 @@ def findings(
     notes, labels = evaluation.notes, evaluation.labels
     return Findings(
         scores=evaluation.scores,
+        without_rules=evaluation.without_rules,
         intervals=intervals(of_notes(evaluation.by_note)),
         baselines=relation_baselines([one.gold for one in notes], labels),
-        assertions=assertion_counts(notes),
+        assertions=assertion_counts(notes, labels),
+        assertions_among_found=assertion_counts(notes, labels, among_found=True),
         judged=judged(notes, labels),
         groups=groups,
         papers=paper_scores(evaluation) if papers else {},
@@ -61,8 +76,11 @@ def printed(found: Findings, evaluation: Evaluation) -> str:
 
 def _tables(found: Findings, evaluation: Evaluation) -> Iterator[str]:
     yield table(found.scores, found.baselines)
+    if found.without_rules:
+        yield rules_table(found.scores, found.without_rules)
     if found.assertions:
-        yield assertion_table(found.assertions)
+        yield assertion_table("assertions", found.assertions)
+        yield assertion_table("of entities found", found.assertions_among_found)
     yield "per cent, 95 % interval over notes\n" + lines(found.intervals) + "\n"
     if found.unread:
         yield _unread(found) + "\n"
@@ -84,7 +102,11 @@ def as_json(found: Findings) -> dict[str, object]:
     papers = {"paper_scorers": found.papers} if found.papers else {}
     return {
         **to_json(found.scores, found.baselines),
+        "without_rules": _without_rules(found),
         "assertions": {name: six(one) for name, one in found.assertions.items()},
+        "assertions_among_found": {
+            name: six(one) for name, one in found.assertions_among_found.items()
+        },
         "groups": _groups_json(found.groups),
         **papers,
         "reliability": reliability.to_json(found.judged),
@@ -92,6 +114,12 @@ def as_json(found: Findings) -> dict[str, object]:
         "unread_predictions": dict(found.unread),
         "gold_problems": dict(found.gold_problems),
     }
+
+
+def _without_rules(found: Findings) -> dict[str, object]:
+    """Return modifiers and relations of the model alone, which rules add to."""
+    scores = to_json(found.without_rules or found.scores)
+    return {level: scores[level] for level in ("modifiers", "relations")}
 
 
 def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:

@@ -73,10 +73,24 @@ def string_table(strings: Mapping[str, Mapping[str, Counts | ManyCounts]]) -> st
     return "\n".join(lines) + "\n"
 
 
-def assertion_table(assertions: Mapping[str, Counts]) -> str:
+def rules_table(scores: Scores, without_rules: Scores) -> str:
+    """Return strict modifiers and relations with the rows that rules add, and without them."""
+    rows = [
+        ("modifiers, strict", scores.modifiers.micro.strict, without_rules.modifiers.micro.strict),
+        ("relations, strict", scores.relations_strict, without_rules.relations_strict),
+    ]
+    width = max(len(name) for name, _, _ in rows) + 4
+    lines = [_line("rules", width, "P", "R", "F1", "F1 without", "support")]
+    for name, counts, model in rows:
+        ratios = *_ratios(counts), _ratio(model.f1)
+        lines.append(_line(f"  {name}", width, *ratios, str(counts.support)))
+    return "\n".join(lines) + "\n"
+
+
+def assertion_table(title: str, assertions: Mapping[str, Counts]) -> str:
     """Return a printed table of `report.assertions.assertion_counts`; ends with a newline."""
-    width = max(map(len, ("assertions", *assertions))) + 4
-    head = _line("assertions", width, "P", "R", "F1", "", "support")
+    width = max(map(len, (title, *assertions))) + 4
+    head = _line(title, width, "P", "R", "F1", "", "support")
     lines = [_relation_line(f"  {name}", counts, width) for name, counts in assertions.items()]
     return "\n".join([head, *lines]) + "\n"
 

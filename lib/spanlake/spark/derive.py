@@ -44,6 +44,7 @@ MERGED = T.StructType(
         T.StructField("chars_seen", T.LongType()),
         T.StructField("error_class", T.StringType()),
         T.StructField("reason", T.StringType()),
+        T.StructField("dropped", T.MapType(T.StringType(), T.IntegerType())),
         T.StructField("entities", T.ArrayType(_own("entities"))),
         T.StructField("relations", T.ArrayType(_own("relations"))),
     ]
@@ -152,6 +153,7 @@ def _result_columns(result: NoteResult) -> dict[str, Any]:
         "chars_seen": result.chars_seen,
         "error_class": result.error_class,
         "reason": result.reason,
+        "dropped": dict(result.dropped),
         "entities": [asdict(entity) for entity in result.entities],
         "relations": [asdict(relation) for relation in result.relations],
     }
@@ -162,10 +164,11 @@ def to_extraction(answer: dict[str, Any], target: str) -> Extraction:
     entities = tuple(
         entity_at(target, e["start"], e["end"], e["label"], e["score"]) for e in answer["entities"]
     )
-    relations = tuple(
-        Relation(r["head"], r["tail"], r["label"], r["score"]) for r in answer["relations"]
+    relations, undecided = (
+        tuple(Relation(r["head"], r["tail"], r["label"], r["score"]) for r in answer[name] or ())
+        for name in ("relations", "undecided")
     )
     return Extraction(
         answer["outcome"], entities, relations, answer["chars_seen"],
-        answer["error_class"], answer["reason"], answer["confidence"],
+        answer["error_class"], answer["reason"], answer["confidence"], undecided,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import os
 import resource
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.errors import ModelError, TransientError
+from spanlake.core.spans import Relation
 from spanlake.core.units import Extraction, Unit
 from spanlake.models import Extractor, load_extractor
 from spanlake.models.guard import extract_safely
@@ -187,15 +188,19 @@ def to_row(answer: Extraction) -> dict[str, Any]:
             {"label": e.label, "start": e.start, "end": e.end, "score": e.score}
             for e in answer.entities
         ],
-        "relations": [
-            {"head": r.head, "tail": r.tail, "label": r.label, "score": r.score}
-            for r in answer.relations
-        ],
+        "relations": _links(answer.relations),
         "chars_seen": answer.chars_seen,
         "error_class": answer.error_class,
         "reason": answer.reason,
         "confidence": answer.confidence,
+        "undecided": _links(answer.undecided),
     }
+
+
+def _links(relations: Iterable[Relation]) -> list[dict[str, Any]]:
+    return [
+        {"head": r.head, "tail": r.tail, "label": r.label, "score": r.score} for r in relations
+    ]
 
 
 def _batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:

@@ -52,6 +52,7 @@ ANSWER = _struct(
     ("error_class", STRING),
     ("reason", STRING),
     ("confidence", DOUBLE),
+    ("undecided", T.ArrayType(LINK)),
 )
 WAVE = _struct(("wave", INT), ("units", LONG), ("wall_seconds", DOUBLE), ("tasks", LONG))
 
@@ -149,10 +150,11 @@ TABLES: dict[str, Table] = {
         _field("text", STRING, "note_text[start:end]", null=False),
         _field("start", INT, "code points of note_text, 0-based", null=False),
         _field("end", INT, "exclusive", null=False),
-        _field("score", DOUBLE, "0 to 1"),
-        _field("negated", BOOL, "has a negation modifier"),
-        _field("uncertain", BOOL, "has an uncertain modifier"),
-        _field("subject", STRING, "whom it concerns, where not the patient"),
+        _field("score", DOUBLE, "0 to 1; null where source is rule"),
+        _field("source", STRING, "model or rule (core/assertion_rules.py, core/cleaning.py)"),
+        _field("negated", BOOL, "has a negation modifier; null: not known"),
+        _field("uncertain", BOOL, "has an uncertain modifier; null: not known"),
+        _field("subject", STRING, "patient, or who else is concerned; null: not known"),
         _field("alignment", STRING, "exact, whitespace or fuzzy"),
         *PLAN_KEY,
         cluster_by="note_id",
@@ -165,7 +167,8 @@ TABLES: dict[str, Table] = {
         _field("head_entity_id", STRING, null=False),
         _field("tail_entity_id", STRING, null=False),
         _field("label", STRING, null=False),
-        _field("score", DOUBLE, "0 to 1"),
+        _field("score", DOUBLE, "0 to 1; null where source is rule"),
+        _field("source", STRING, "model or rule"),
         *[
             _field(f"{end}_{name}", kind, null=False)
             for end in ("head", "tail")
@@ -184,6 +187,7 @@ TABLES: dict[str, Table] = {
         _field("relations", LONG, null=False),
         _field("error_class", STRING, "class of the first error"),
         _field("reason", STRING, "counts, never text"),
+        _field("dropped", T.MapType(STRING, INT), "what was left out of the answers, by reason"),
         *PLAN_KEY,
         cluster_by="note_id",
     ),

@@ -26,7 +26,7 @@ VIEWS = {
     "quarantine": "SELECT s.* FROM {note_status} s WHERE s.state IN ('failed', 'quarantined')",
 }
 TEXTS = {"note_text", "text", "target", "left", "right", "head_text", "tail_text", "subject"}
-UNCOUNTED = (T.ArrayType, T.StructType, T.BooleanType)  # Delta keeps none of these
+UNCOUNTED = (T.ArrayType, T.MapType, T.StructType, T.BooleanType)  # Delta keeps none of these
 # Extractions are appended wave by wave and read whole: files are compacted afterwards, by OPTIMIZE.
 # A plan pins versions of its inputs; Delta refuses to read one older than its deleted files.
 PROPERTIES = {

@@ -13,6 +13,7 @@ from itertools import chain
 
 import numpy as np
 
+from spanlake.core.assertions import ASSERTION_LABELS, REJECTED
 from spanlake.core.bio import tag_names, words
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.labels import LabelSet, load_labels
@@ -168,7 +169,7 @@ class OnePassTagger:
     ) -> Extraction:
         entities, sure = found
         places, scores = scored
-        relations = self._relations(entities, places, scores)
+        relations, undecided = self._relations(entities, places, scores)
         names = list(self.labels.relations)
         taken = {(one.head, one.tail, one.label) for one in relations}
         for pair, row in zip(places, scores.tolist(), strict=True):
@@ -180,13 +181,14 @@ class OnePassTagger:
             tuple(relations),
             text.chars_seen,
             confidence=round(sure, SCORE_DIGITS),
+            undecided=tuple(undecided),
         )
 
     def _link(
         self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         scored = self.pair_scores(texts, entities)
-        return [self._relations(mine, *one) for mine, one in zip(entities, scored, strict=True)]
+        return [self._relations(mine, *one)[0] for mine, one in zip(entities, scored, strict=True)]
 
     def asked(self, text: ReadText, entities: Sequence[Entity]) -> Asked:
         """Return the candidates whose ends the models have seen, as in training."""
@@ -201,20 +203,27 @@ class OnePassTagger:
 
     def _relations(
         self, entities: Sequence[Entity], places: Sequence[tuple[int, int]], scores: np.ndarray
-    ) -> list[Relation]:
-        """Return the pairs that are probably related and whose ends are probably right.
+    ) -> tuple[list[Relation], list[Relation]]:
+        """Return the pairs that are related and whose ends are right, probably and perhaps.
 
         A relation's score is the probability of all three; given entities without a score are
-        taken for right.
+        taken for right. The second list holds `undecided` relations.
         """
         sure = [1.0 if entity.score is None else entity.score for entity in entities]
-        found = []
+        thresholds = self.config.pair_threshold, self.config.relation_threshold
+        found: list[Relation] = []
+        undecided: list[Relation] = []
         for (head, tail), row in zip(places, scores.tolist(), strict=True):
             for label, linked in zip(self.labels.relations, row, strict=True):
                 score = round(linked * sure[head] * sure[tail], SCORE_DIGITS)
-                if linked >= self.config.pair_threshold and score >= self.config.relation_threshold:
-                    found.append(Relation(head, tail, label, score))
-        return found
+                relation = Relation(head, tail, label, score)
+                if linked >= thresholds[0] and score >= thresholds[1]:
+                    found.append(relation)
+                elif entities[tail].label in ASSERTION_LABELS and (
+                    linked >= REJECTED * thresholds[0] and score >= REJECTED * thresholds[1]
+                ):
+                    undecided.append(relation)
+        return found, undecided
 
 
 def _learnt(folders: Sequence[Folder]) -> frozenset[str] | None:

@@ -42,7 +42,7 @@ from spanlake.models.tagger.pair_features import feature_count, rule_digest
 if TYPE_CHECKING:
     from spanlake.models.tagger.module import OnePass
 
-EXTRACTOR_VERSION = 2  # raise when the code gives other answers for the same weights and options
+EXTRACTOR_VERSION = 3  # raise when the code gives other answers for the same weights and options
 KIND = "tagger"
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 FILES = (*GRAPHS, TOKENIZER, "config.json", WEIGHTS)
@@ -148,6 +148,7 @@ def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: Labe
     parts = {
         "extractor": f"{KIND} {EXTRACTOR_VERSION}",
         "labels": labels_digest(labels),
+        "far_reaching": labels.far_reaching,
         "options": {
             **config.model_dump(include=set(ANSWER_OPTIONS), exclude_none=True),
             "max_tokens": _longest(folders, config),
