@@ -44,7 +44,9 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_job(job, argparse.ArgumentParser(description=__doc__).parse_args(argv))
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    return run_job(job, parser.parse_args(argv))
 
 
 if __name__ == "__main__":
