@@ -46,8 +46,9 @@ def register(spark: SparkSession, extractor: ExtractorConfig) -> None:
 
     It returns a struct: state, error_class, entities (offsets in code points of the text, end
     exclusive) and relations (head and tail are 0-based positions in entities). A null text gives
-    nulls; a query on a column of another type than text fails and says so. It is marked nondeterministic, as Spark would otherwise run the model once for the
-    result and once more for a filter on it.
+    nulls; a query on a column of another type than text fails and says so. It is marked
+    nondeterministic, as Spark would otherwise run the model once for the result and once more for
+    a filter on it.
     """
     config_json = extractor.located().model_dump_json()
 
@@ -68,7 +69,7 @@ def _texts(column: object) -> list[str | None]:
     """Return a column's texts, None for nulls; fails for a column that is not of text."""
     if not isinstance(column, pd.Series):  # several arguments are a tuple, a struct is a frame
         raise _refused("found several columns")
-    found = []
+    found: list[str | None] = []
     for value in column:
         if not isinstance(value, str) and not (is_scalar(value) and pd.isna(value)):
             raise _refused(f"found {type(value).__name__}")
