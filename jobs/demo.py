@@ -1,6 +1,7 @@
 """The main job on the bundled notes, from text files to SQL, with the default model.
 
 spark-submit jobs/demo.py      (or `make demo`, which sets up first)
+It takes conf/ingest_demo.yml and conf/extract_demo.yml; docs/configuration.md has their keys.
 """
 
 from __future__ import annotations

@@ -212,9 +212,8 @@ def test_suffixes_may_be_in_upper_case_and_texts_in_another_encoding(tmp_path: P
     (tmp_path / "a.TXT").write_bytes("Caf\u00e9: fever".encode("cp1252"))
     (tmp_path / "a.Ann").write_bytes(b"T1\tproblem 6 11\tfever\n")
     notes, report = read_brat(tmp_path, encoding="cp1252")
-    assert [(gold.note.note_id, gold.annotation.entities[0].text) for gold in notes] == [
-        *[("a", "fever")]
-    ]
+    [gold] = notes
+    assert (gold.note.note_id, gold.annotation.entities[0].text) == ("a", "fever")
     assert not report.problems
     (tmp_path / "a.txt").write_bytes(b"")
     with pytest.raises(DataError, match=r"names that differ in \.txt and \.TXT only: a"):
@@ -225,6 +224,19 @@ def test_a_file_that_has_vanished_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").symlink_to(tmp_path / "gone")
     (tmp_path / "a.ann").write_bytes(b"")
     with pytest.raises(DataError, match=r"a\.txt: no such file"):
+        read_brat(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("a.txt", "a.ann"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"a\.txt: cannot be read \(PermissionError\)"):
         read_brat(tmp_path)
 
 
