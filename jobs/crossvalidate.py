@@ -87,7 +87,7 @@ def _score(folds: list[Any], labels: LabelSet, to: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser(str(__doc__))
+    options = parser(str(__doc__), "conf/train_*.yml of kind: tagger", TaggerTrainConfig)
     options.add_argument("--folds", type=Path, required=True, help="tab-separated note_id and fold")
     options.add_argument("--only", type=int, nargs="+", default=[], metavar="K",
                          help="folds to train and score (default: all)")  # fmt: skip

@@ -1,6 +1,7 @@
 """The main job on the bundled notes, from text files to SQL, with the default model.
 
 spark-submit jobs/demo.py      (or `make demo`, which sets up first)
+It takes conf/ingest_demo.yml and conf/extract_demo.yml; docs/configuration.md has their keys.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_job(job, argparse.ArgumentParser(description=__doc__).parse_args(argv))
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    return run_job(job, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

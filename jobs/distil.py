@@ -23,7 +23,7 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_job(job, parser(str(__doc__)).parse_args(argv))
+    return run_job(job, parser(str(__doc__), "conf/distil_*.yml", DistilConfig).parse_args(argv))
 
 
 if __name__ == "__main__":

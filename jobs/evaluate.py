@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from spanlake.core.config import EvaluateConfig, TablesConfig, load_config
 from spanlake.core.corpora import read_annotated
+from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError
 from spanlake.core.labels import load_labels
 from spanlake.models import model_fingerprint
-from spanlake.report.delivery import add_outputs, check_given, deliver
+from spanlake.report.delivery import add_gold, add_outputs, check_given, deliver
 from spanlake.report.evaluation import Evaluation, evaluate_folder
 from spanlake.spark.arguments import parser, run_job
 from spanlake.spark.evaluate import evaluate_with_spark, store_gold, store_scores
@@ -31,21 +31,23 @@ def job(arguments: argparse.Namespace) -> int:
     deliver(evaluation, arguments)
     if config.tables is not None:
         model = None if arguments.predicted else model_fingerprint(config.extractor)
-        _store(arguments.gold, config, config.tables, evaluation, model)
+        _store(arguments, config, config.tables, evaluation, model)
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace, config: EvaluateConfig) -> Evaluation:
+    codec = codec_of(arguments.encoding)
     if arguments.predicted:
         if arguments.config:
             raise ConfigError("give --predicted (a folder) or --config (a model), not both")
         labels = load_labels(config.extractor.labels)
-        return evaluate_folder(arguments.gold, arguments.predicted, labels)
-    return evaluate_with_spark(get_session("spanlake evaluate"), arguments.gold, config.extractor)
+        return evaluate_folder(arguments.gold, arguments.predicted, labels, codec)
+    spark = get_session("spanlake evaluate")
+    return evaluate_with_spark(spark, arguments.gold, config.extractor, codec)
 
 
 def _store(
-    gold: Path,
+    arguments: argparse.Namespace,
     config: EvaluateConfig,
     where: TablesConfig,
     evaluation: Evaluation,
@@ -53,16 +55,17 @@ def _store(
 ) -> None:
     tables = Tables(get_session("spanlake evaluate"), where)
     labels = load_labels(config.extractor.labels)
-    corpus = "/".join(gold.resolve().parts[-2:])
+    corpus = "/".join(arguments.gold.resolve().parts[-2:])
+    gold, _ = read_annotated(arguments.gold, labels, codec_of(arguments.encoding))
     with Run(tables, "evaluate", config, model_fingerprint=model) as run:
-        store_gold(tables, corpus, read_annotated(gold, labels)[0], labels)
+        store_gold(tables, corpus, gold, labels)
         store_scores(tables, evaluation.scores, run_id=run.run_id, corpus=corpus, model=model)
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser(str(__doc__), config_required=False)
-    arguments.add_argument("--gold", type=Path, required=True, help="brat folder or JSON lines")
-    arguments.add_argument("--predicted", type=Path, help="folder of .ann files to score")
+    configs = "conf/extract_*.yml; default: the bundled model, nothing stored"
+    arguments = parser(str(__doc__), configs, EvaluateConfig, config_required=False)
+    add_gold(arguments)
     add_outputs(arguments)
     return run_job(job, arguments.parse_args(argv))
 

@@ -26,7 +26,7 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser(str(__doc__))
+    arguments = parser(str(__doc__), "conf/extract_*.yml", ExtractConfig)
     arguments.add_argument("--step", choices=STEPS, default="all", help="default: all")
     return run_job(job, arguments.parse_args(argv))
 

@@ -28,7 +28,8 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_job(job, parser(str(__doc__)).parse_args(argv))
+    options = parser(str(__doc__), "conf/ingest_*.yml", IngestConfig)
+    return run_job(job, options.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser(str(__doc__))
+    options = parser(str(__doc__), "conf/train_*.yml of kind: tagger", TaggerTrainConfig)
     options.add_argument("--sizes", type=int, nargs="+", required=True, metavar="N",
                          help="how many notes to learn from: a model each")  # fmt: skip
     return run_job(job, options.parse_args(argv))

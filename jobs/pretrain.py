@@ -23,7 +23,8 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_job(job, parser(str(__doc__)).parse_args(argv))
+    options = parser(str(__doc__), "conf/pretrain_*.yml", MaskedTrainConfig)
+    return run_job(job, options.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser(str(__doc__))
+    arguments = parser(str(__doc__), "conf/extract_*.yml, for its tables", ExtractConfig)
     what = arguments.add_mutually_exclusive_group(required=True)
     what.add_argument("sql", nargs="?", metavar="SQL", help="a query, in quotes")
     what.add_argument("--file", type=Path, help="a file that holds one, for instance of sql/")

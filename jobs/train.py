@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from spanlake.core.labels import load_labels
-from spanlake.core.train_config import TaggerTrainConfig, TrainConfig, load_train_config
+from spanlake.core.train_config import (
+    BertTrainConfig,
+    TaggerTrainConfig,
+    TrainConfig,
+    load_train_config,
+)
 from spanlake.spark.arguments import parser, print_training, run_job
 from spanlake.training.datasets import read_gold
 
@@ -42,7 +47,8 @@ def _trainer(config: TrainConfig) -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_job(job, parser(str(__doc__)).parse_args(argv))
+    options = parser(str(__doc__), "conf/train_*.yml", BertTrainConfig, TaggerTrainConfig)
+    return run_job(job, options.parse_args(argv))
 
 
 if __name__ == "__main__":

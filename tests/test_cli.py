@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_predicted_entities_that_cannot_be_read_are_counted_beside_the_scores(tm
 def test_refused_relations_of_a_prediction_count_as_wrong(tmp_path):
     gold, predicted = tmp_path / "gold", tmp_path / "predicted"
     lines = "T1\tproblem 3 8\tfever\nT2\tnegation 0 2\tNo\nR1\thasAttr Arg1:T1 Arg2:T2\n"
-    for folder, more in ((gold, ""), (predicted, "R2\thasAttr Arg1:T2 Arg2:T1\n")):
+    for folder, more in ((gold, ""), (predicted, "R2\thasAttr Arg1:T1 Arg2:T1\n")):
         folder.mkdir()
         (folder / "a.ann").write_text(lines + more, encoding="utf-8")
     (gold / "a.txt").write_text("No fever.", encoding="utf-8")
@@ -194,6 +195,103 @@ def test_refused_relations_of_a_prediction_count_as_wrong(tmp_path):
     assert main(call) == 0
     strict = json.loads(out.read_text(encoding="utf-8"))["relations"]["strict"]
     assert (strict["tp"], strict["fp"], strict["fn"]) == (1, 1, 0)
+
+
+def _folder_of(folder, **files):
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_bytes(content.encode("utf-8"))
+    return str(folder)
+
+
+def test_relations_of_which_the_label_set_allows_the_other_direction_are_right(tmp_path, capsys):
+    labels = load_labels("kiwi").model_dump(mode="json")
+    labels |= {"aliases": {"Dose": "strength"}, "relation_aliases": {"Dose-Drug": "hasAttr"}}
+    (tmp_path / "mine.yml").write_text(json.dumps(labels), encoding="utf-8")
+    text = "Took senna 15 mg."
+    turned = "T1\tDose 11 16\t15 mg\nT2\tdrug 5 10\tsenna\nR1\tDose-Drug Arg1:T1 Arg2:T2\n"
+    straight = "T1\tdrug 5 10\tsenna\nT2\tDose 11 16\t15 mg\nR1\thasAttr Arg1:T1 Arg2:T2\n"
+    for number, (gold, predicted) in enumerate([(turned, straight), (straight, turned)]):
+        gold = _folder_of(tmp_path / f"gold{number}", a_txt=text, a_ann=gold)
+        predicted = _folder_of(tmp_path / f"predicted{number}", a_ann=predicted)
+        out = tmp_path / f"{number}.json"
+        call = ["evaluate", "--gold", gold, "--predicted", predicted, "--json", str(out)]
+        assert main([*call, "--set", f"extractor.labels={tmp_path / 'mine.yml'}"]) == 0
+        found = json.loads(out.read_text(encoding="utf-8"))
+        assert found["relations"]["strict"]["f1"] == 1.0
+        assert not found["gold_problems"]
+    assert "not_allowed" not in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_said_to_be_the_gold_s_or_the_prediction_s(tmp_path, capsys):
+    lines = "T1\tproblem 3 8\tfever\nT2\tnegation 0 2\tNo\nR1\thasAttr Arg1:T1 Arg2:T1\n"
+    gold = _folder_of(tmp_path / "gold", a_txt="No fever.", a_ann=lines)
+    predicted = _folder_of(tmp_path / "predicted", a_ann=lines + "x\n")
+    assert main(["evaluate", "--gold", gold, "--predicted", predicted]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "gold, a.ann:3: relation_not_allowed",
+        "gold, lines of annotation: 1 relation_not_allowed (docs/models.md, Gold notes)",
+        f"prediction, {predicted}/a.ann:4: bad_line",
+        f"prediction, {predicted}/a.ann:3: relation_not_allowed",
+        "prediction, lines of annotation: 1 bad_line, 1 relation_not_allowed"
+        " (docs/models.md, Gold notes)",
+    ]
+
+
+def test_texts_in_upper_case_and_another_encoding_are_scored(tmp_path):
+    gold = tmp_path / "gold"
+    ann = "T1\tproblem 6 11\tfever\n"
+    predicted = _folder_of(tmp_path / "predicted", a_ann=ann)
+    _folder_of(gold, a_ann=ann)
+    (gold / "a.TXT").write_bytes("Caf\u00e9: fever".encode("cp1252"))
+    out = tmp_path / "scores.json"
+    call = ["evaluate", "--gold", str(gold), "--predicted", predicted, "--json", str(out)]
+    assert main([*call, "--encoding", "cp1252"]) == 0
+    assert json.loads(out.read_text(encoding="utf-8"))["entities"]["strict"]["f1"] == 1.0
+
+
+def test_a_byte_order_mark_counts_as_brat_counts_it(tmp_path):
+    text = "\ufeffSevere fever.\r\nChest\r\npain."
+    notes = _folder_of(tmp_path / "notes", a_txt=text)
+    for encoding in ("utf-8", "utf-8-sig"):
+        out = tmp_path / encoding
+        assert main(["annotate", notes, "--to", str(out), "--encoding", encoding]) == 0
+        written, report = read_ann(out / "a.ann", Note("a", text))
+        assert "fever" in {entity.text.split()[-1] for entity in written.annotation.entities}
+        assert not report.problems
+
+
+def test_lone_surrogates_and_files_that_are_gone_cost_no_other_note(notes, tmp_path, capsys):
+    (notes / "bad.txt").write_bytes(b"Fever +2AA-.")
+    (notes / "gone.txt").symlink_to(tmp_path / "nowhere")
+    out = tmp_path / "out"
+    (out / "empty.ann").mkdir(parents=True)
+    (notes / "a.txt").write_bytes(b"No fever.")
+    assert main(["annotate", str(notes), "--to", str(out), "--encoding", "utf-7"]) == 1
+    told = capsys.readouterr().err
+    assert "failed: bad (UnicodeEncodeError): a lone surrogate, which is no character" in told
+    assert "failed: gone (FileNotFoundError)\n" in told
+    assert "failed: empty (IsADirectoryError)\n" in told
+    assert "fever" in (out / "a.ann").read_text(encoding="utf-8")
+
+
+def test_a_file_that_cannot_be_written_is_one_line(samples, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    call = ["evaluate", "--gold", str(samples), "--predicted", str(samples), "--json"]
+    assert main([*call, str(tmp_path / "file" / "scores.json")]) == 1
+    assert f"{tmp_path / 'file'}" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [[], ["annotate"], ["evaluate"]])
+def test_a_help_text_keeps_its_line_breaks_and_names_keys(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command, "-h"])
+    told = capsys.readouterr().out
+    name = command[0] if command else "evaluate"
+    assert re.search(rf"^spanlake {name} .+$", told, re.MULTILINE)
+    if command:
+        assert "conf/extract_*.yml" in told and "docs/configuration.md" in told
+        assert re.search(r"\bextractor\.entity_threshold\b", told)
 
 
 def test_annotation_by_hand_is_not_overwritten(notes, capsys):

@@ -1,4 +1,12 @@
-"""The `spanlake` command: the library without Spark, for a folder of notes on one machine."""
+"""The `spanlake` command: the library without Spark, for a folder of notes on one machine.
+
+spanlake annotate NOTES_FOLDER --to OUT_FOLDER
+spanlake evaluate --gold GOLD_FOLDER --json scores.json
+spanlake evaluate --gold GOLD_FOLDER --predicted OUT_FOLDER
+spanlake compare OUT_A OUT_B --gold GOLD_FOLDER
+
+`spanlake COMMAND -h` tells a command's options.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +15,24 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from spanlake import __version__
-from spanlake.core.config import EvaluateConfig, load_config
+from spanlake.core.config import EvaluateConfig, ExtractorConfig, load_config
+from spanlake.core.config_file import told_keys
 from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
 from spanlake.report.changes import Changed, change_lines, change_rows, changes
-from spanlake.report.delivery import add_outputs, check_file, check_given, deliver
+from spanlake.report.delivery import (
+    ENCODING_HELP,
+    add_gold,
+    add_outputs,
+    check_file,
+    check_given,
+    deliver,
+)
 from spanlake.report.error_table import write_rows
 from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
 from spanlake.report.folder import annotate_folder
@@ -30,27 +47,60 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except SpanlakeError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"{error.filename}: {error.strerror} ({type(error).__name__})\n")
+    return 1
+
+
+WHY = {"UnicodeEncodeError": ": a lone surrogate, which is no character: mend the file"}
+ANNOTATE = """Write a brat file NAME.ann for every NAME.txt of a folder.
+
+spanlake annotate notes --to out
+spanlake annotate notes --to out --encoding cp1252 --set extractor.entity_threshold=0.3
+"""
+EVALUATE = """Score a model, or a folder of .ann files, on annotated notes.
+
+spanlake evaluate --gold gold --json scores.json
+spanlake evaluate --gold gold --predicted out --errors errors.jsonl
+spanlake evaluate --gold notes.jsonl --config conf/extract_base.yml
+"""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="spanlake", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="spanlake", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--version", action="version", version=f"spanlake {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    annotate = commands.add_parser("annotate", help="write a brat .ann for every .txt of a folder")
+    annotate = _command(
+        commands, "annotate", "write a brat .ann for every .txt of a folder", ANNOTATE
+    )
     annotate.add_argument("notes", type=Path, metavar="NOTES_FOLDER")
     annotate.add_argument("--to", type=Path, required=True, metavar="OUT_FOLDER")
-    annotate.add_argument("--encoding", default="utf-8", help="of the .txt files; default: utf-8")
+    annotate.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
     _add_config(annotate)
     annotate.set_defaults(run=_annotate)
-    evaluate = commands.add_parser("evaluate", help="score a model or a folder of .ann files")
-    evaluate.add_argument("--gold", type=Path, required=True, help="brat folder or JSON lines")
-    evaluate.add_argument("--predicted", type=Path, help="folder of .ann files to score")
+    evaluate = _command(commands, "evaluate", "score a model or a folder of .ann files", EVALUATE)
+    add_gold(evaluate)
     add_outputs(evaluate)
     _add_config(evaluate)
     evaluate.set_defaults(run=_evaluate)
     _add_compare(commands.add_parser("compare", help="what one run gains over another, by note"))
     return parser
+
+
+def _command(commands: Any, name: str, short: str, whole: str) -> argparse.ArgumentParser:
+    """Return the parser of a command that takes a configuration's extractor."""
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=short,
+        description=whole,
+        epilog=told_keys(ExtractorConfig, section="extractor."),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return made
 
 
 def _add_compare(compare: argparse.ArgumentParser) -> None:
@@ -62,6 +112,7 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
     )
     compare.add_argument("theirs", type=Path, help="the run that it is compared with")
     compare.add_argument("--gold", type=Path, help="gold notes: then the two are .ann folders")
+    compare.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
     compare.add_argument("--labels", default="kiwi", help="label set of the folders")
     compare.add_argument("--to", type=Path, help="with --gold: write a JSON line a changed entity")
     compare.set_defaults(run=_compare)
@@ -69,8 +120,9 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, help="conf/extract_*.yml; default: the bundled model"
-    )
+        "--config", type=Path, metavar="FILE",
+        help="conf/extract_*.yml, of which the extractor is used; default: the bundled model",
+    )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="override one key of the configuration; may be repeated",
@@ -83,7 +135,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
     extractor = load_extractor(config.extractor)
     failed = annotate_folder(arguments.notes, arguments.to, extractor, codec)
     for note_id, error_class in failed.items():
-        sys.stderr.write(f"failed: {note_id} ({error_class})\n")
+        sys.stderr.write(f"failed: {note_id} ({error_class}){WHY.get(error_class, '')}\n")
     if "UnicodeDecodeError" in failed.values():
         sys.stderr.write(
             f"not {arguments.encoding}: give another --encoding, as cp1252 or utf-16\n"
@@ -107,7 +159,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     if arguments.to:
         check_file(arguments.to)
     if arguments.gold:
-        ours, theirs = _folders(arguments.gold, both, arguments.labels)
+        ours, theirs = _folders(arguments, both)
         found = differences(of_notes(ours.by_note), of_notes(theirs.by_note))
     elif arguments.to:
         raise ConfigError("--to needs --gold: which entities changed is not in counts by note")
@@ -120,8 +172,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _folders(gold: Path, both: Sequence[Path], name: str) -> list[Evaluation]:
-    found = [evaluate_folder(gold, folder, load_labels(name)) for folder in both]
+def _folders(arguments: argparse.Namespace, both: Sequence[Path]) -> list[Evaluation]:
+    labels, codec = load_labels(arguments.labels), codec_of(arguments.encoding)
+    found = [evaluate_folder(arguments.gold, folder, labels, codec) for folder in both]
     for problem in dict.fromkeys(line for one in found for line in one.report.problems):
         sys.stderr.write(f"{problem}\n")
     return found
@@ -134,10 +187,11 @@ def _deliver_changes(found: Sequence[Changed], to: Path | None) -> None:
 
 
 def _evaluation(arguments: argparse.Namespace, config: EvaluateConfig) -> Evaluation:
+    codec = codec_of(arguments.encoding)
     if arguments.predicted:
         labels = load_labels(config.extractor.labels)
-        return evaluate_folder(arguments.gold, arguments.predicted, labels)
-    return evaluate_extractor(arguments.gold, load_extractor(config.extractor))
+        return evaluate_folder(arguments.gold, arguments.predicted, labels, codec)
+    return evaluate_extractor(arguments.gold, load_extractor(config.extractor), codec)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from spanlake.core.corpora import (
 )
 from spanlake.core.errors import DataError
 from spanlake.core.labels import load_labels
-from spanlake.core.spans import Annotation, Relation, Span
+from spanlake.core.spans import Annotation, Entity, Relation, Span
 from spanlake.core.units import Note
 
 TEXT = "Denies chest pain.\r\nMild cough 🩺 since May."
@@ -151,21 +151,93 @@ def test_a_label_set_renames_refuses_and_counts() -> None:
         + "T3\tproblem 25 30\tcough\nT4\tweather 20 24\tMild\nT5\ttemporal 39 42\tMay\n"
         + "R1\thasTemporal Arg1:T3 Arg2:T5\nR2\thasAttr Arg1:T1 Arg2:T3\n"
         + "R3\thasAttr Arg1:T2 Arg2:T1\nR4\tcauses Arg1:T1 Arg2:T2\nR5\thasAttr Arg1:T3 Arg2:T4\n"
-        + "R6\thasAttr Arg1:T3 Arg2:T5\n"
+        + "R6\thasAttr Arg1:T3 Arg2:T5\nR7\thasAttr Arg1:T5 Arg2:T2\n"
     )
     found, report = parse(ann, labels="kiwi")
-    assert found.relations == (Relation(2, 3, "hasAttr"),)
+    assert found.relations == (Relation(2, 3, "hasAttr"), Relation(0, 1, "hasAttr"))
     assert "weather" not in [entity.label for entity in found.entities]
     assert report.problems == [
         "a.ann:4: unknown_label",
         "a.ann:7: relation_not_allowed",
-        "a.ann:8: relation_not_allowed",
         "a.ann:9: unknown_relation",
         "a.ann:10: lost_relation",
         "a.ann:11: duplicate_relation",
+        "a.ann:12: relation_not_allowed",
     ]
     assert report.counts["relation_renamed"] == 1
+    assert report.counts["relation_turned"] == 1
     assert [entity.label for entity in parse(ann)[0].entities].count("weather") == 1
+
+
+def test_a_relation_of_which_only_the_other_direction_is_allowed_is_turned_round() -> None:
+    ann = PAIN + DENIES + "R1\thasAttr Arg1:T2 Arg2:T1\n"
+    found, report = parse(ann, labels="kiwi")
+    assert found.relations == (Relation(0, 1, "hasAttr"),)
+    assert report.counts == {"relation_turned": 1} and not report.problems
+    assert parse(ann)[0].relations == (Relation(1, 0, "hasAttr"),)
+
+
+def test_what_a_rule_has_added_is_marked_and_other_comments_are_counted() -> None:
+    ann = (
+        "#1\tAnnotatorNotes T2\tsource: rule\n#2\tAnnotatorNotes R1\tsource: rule\r\n"
+        "#3\tAnnotatorNotes T1\tsource: rules\n#4\tAnnotatorNotes T9\tsource: rule\n"
+        "#5\tAnnotatorNotes T1\tmy source: rule\n#6\tOther T1\tsource: rule\n"
+    )
+    found, report = parse(ann + PAIN + DENIES + LINK, labels="kiwi")
+    assert [entity.by_rule for entity in found.entities] == [False, True]
+    assert [relation.by_rule for relation in found.relations] == [True]
+    assert report.counts == {"comment": 4} and not report.problems
+
+
+@pytest.mark.parametrize("between", ["\n", " \r\n  ", "\v", "\u2028", "\t"])
+def test_fragments_that_a_line_break_alone_parts_are_one_piece(between: str) -> None:
+    text = f"chest{between}pain"
+    ann = f"T1\tproblem 0 5;{len(text) - 4} {len(text)}\tchest pain\n"
+    found, report = parse(ann, text)
+    assert found.entities == (Entity(Span(0, len(text)), "problem", text),)
+    assert not report.counts
+    assert write_ann(found) == ann
+
+
+@pytest.mark.parametrize("between", [" ", " and\n", "", "\n."])
+def test_fragments_that_more_or_less_than_a_line_break_parts_stay_apart(between: str) -> None:
+    text = f"chest{between}pain"
+    ann = f"T1\tproblem 0 5;{len(text) - 4} {len(text)}\tchest pain\n"
+    found, report = parse(ann, text)
+    assert len(found.entities[0].pieces) == 2
+    assert report.counts == {"discontinuous": 1}
+
+
+def test_suffixes_may_be_in_upper_case_and_texts_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.TXT").write_bytes("Caf\u00e9: fever".encode("cp1252"))
+    (tmp_path / "a.Ann").write_bytes(b"T1\tproblem 6 11\tfever\n")
+    notes, report = read_brat(tmp_path, encoding="cp1252")
+    [gold] = notes
+    assert (gold.note.note_id, gold.annotation.entities[0].text) == ("a", "fever")
+    assert not report.problems
+    (tmp_path / "a.txt").write_bytes(b"")
+    with pytest.raises(DataError, match=r"names that differ in \.txt and \.TXT only: a"):
+        read_brat(tmp_path)
+
+
+def test_a_file_that_has_vanished_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to(tmp_path / "gone")
+    (tmp_path / "a.ann").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.txt: no such file"):
+        read_brat(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("a.txt", "a.ann"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"a\.txt: cannot be read \(PermissionError\)"):
+        read_brat(tmp_path)
 
 
 def test_an_alias_renames_an_entity_and_is_counted() -> None:
@@ -257,11 +329,19 @@ def test_chia_with_its_relations_first_and_its_pieces_is_read_whole(
     relations = sum(len(gold.annotation.relations) for gold in notes)
     assert relations + report.counts["duplicate_relation"] == 20153
     assert report.counts["symmetric_relation"] == 5015
-    assert report.counts["discontinuous"] == 1796
+    assert report.counts["discontinuous"] == 1795  # and one over a line end
     assert set(report.counts) - {"overlapping", "symmetric_relation", "discontinuous"} == {
         *("duplicate_relation", "text_mismatch")
     }
     write_brat(tmp_path / "again", notes)
     again, second = read_brat(tmp_path / "again")
-    assert again == notes
+    assert [gold.note for gold in again] == [gold.note for gold in notes]
+    pairs = [
+        (one, other)
+        for now, before in zip(again, notes, strict=True)
+        for one, other in zip(now.annotation.entities, before.annotation.entities, strict=True)
+        if one != other
+    ]
+    assert len(pairs) == 11  # end in half of a CRLF, which brat would refuse
+    assert all(one.text + "\r" == other.text for one, other in pairs)
     assert not second.problems

@@ -58,7 +58,7 @@ def test_every_bad_line_is_reported_with_its_file(tmp_path: Path) -> None:
         + "7\tT5\tCHEMICAL\t0\t99\tZinc\n7\tT6\tCHEMICAL\t0\t4\tIron\n7\tT7\tWEATHER\t0\t4\tZinc\n",
         RELATIONS
         + "7\tCPR:4\tArg1:T1\tArg2:T9\n7\tCPR:4\tT1\tT2\n7\tCPR:8\tArg1:T1\tArg2:T2\n"
-        + "7\tCPR:4\tArg1:T2\tArg2:T1\n9\tCPR:4\tArg1:T1\tArg2:T2\n7\tCPR:4\tArg1:T7\tArg2:T2\n",
+        + "7\tCPR:4\tArg1:T1\tArg2:T1\n9\tCPR:4\tArg1:T1\tArg2:T2\n7\tCPR:4\tArg1:T7\tArg2:T2\n",
     )
     assert sorted(report.problems) == [
         "x_abstracts.tsv:2: bad_line",

@@ -9,8 +9,10 @@ from spanlake.core.config import (
     IngestConfig,
     load_config,
 )
+from spanlake.core.config_file import read_values
 from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError
+from spanlake.core.labels import load_labels
 from spanlake.core.train_config import BertTrainConfig, TaggerTrainConfig, load_train_config
 
 
@@ -133,6 +135,76 @@ def test_an_encoding_that_does_not_exist_is_refused(conf):
     text = "tables: {location: t}\nsource: {format: text, path: x, encoding: utf-9}"
     with pytest.raises(ConfigError, match="no encoding is called 'utf-9'"):
         load_config(IngestConfig, conf(text))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("note_text <> 'a # b'", "note_text <> 'a # b'"),
+        ("notes #2.csv", "notes #2.csv"),
+        ("#2", "#2"),
+        ('"a # b"', "a # b"),
+        ("[1, a #2]", [1, "a #2"]),
+        ("{'#': 'x # y'}", {"#": "x # y"}),
+        ("5", 5),
+        ("0.5", 0.5),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ("'5'", "5"),
+    ],
+)
+def test_an_override_is_yaml_without_comments(value, expected):
+    assert read_values(None, [f"a.b={value}"]) == {"a": {"b": expected}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tables: {location: t}\nslices: 2\n'slices': 3\n", "line 3: key 'slices' stands here a"),
+        ("tables: {location: t,\n  location: u}\n", "line 2: key 'location' stands here a second"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused_with_its_line(conf, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(ExtractConfig, conf(text))
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_config(ExtractConfig, None, ["tables={location: t, location: u}"])
+
+
+def test_keys_that_an_anchor_brings_may_be_overridden(conf):
+    text = "a: &a {b: 1, c: 2}\nd: &d {<<: *a, c: 3}\ne: {<<: *d, c: 4}\n"
+    assert read_values(conf(text))["e"] == {"b": 1, "c": 4}
+
+
+def test_a_label_file_with_a_key_twice_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_text("name: x\nmain:\n  drug: one\n  drug: two\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yml.: not YAML: line 4: key 'drug' stands"):
+        load_labels(str(path))
+    path.write_text("name: x\nmian: {drug: one}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="unknown key 'mian'; did you mean 'main'") as caught:
+        load_labels(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_name_that_is_wrong_is_refused_with_the_nearest_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, name in (("conf", "extract_small.yml"), ("mine", "ingest_ours.yaml")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    for given, near in (
+        ("conf/extract_smal.yml", "conf/extract_small.yml"),
+        ("extract_small.yml", "conf/extract_small.yml"),
+        ("conf/extract_small", "conf/extract_small.yml"),
+        ("mine/ingest_our.yml", "mine/ingest_ours.yaml"),
+    ):
+        with pytest.raises(ConfigError, match=rf"no such file; did you mean {near}\?$"):
+            load_config(ExtractConfig, given)
+    with pytest.raises(ConfigError, match=r"other\.yml: no such file$"):
+        load_config(ExtractConfig, "other.yml")
+    with pytest.raises(ConfigError, match="conf: a folder: give a YAML file of it"):
+        load_config(ExtractConfig, "conf")
 
 
 def test_an_override_without_a_value_is_refused(conf):

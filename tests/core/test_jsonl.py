@@ -68,7 +68,6 @@ def test_blank_lines_and_crlf_are_harmless_and_relations_may_be_absent(tmp_path:
         {"note_id": 7, "note_text": "", "entities": []},
         {"note_id": "", "note_text": "", "entities": []},
         {"note_id": "x", "note_text": None, "entities": []},
-        {"note_id": "x", "note_text": "\ud800", "entities": []},
         {"note_id": "n", "note_text": "the same id", "entities": []},
     ],
 )
@@ -117,7 +116,7 @@ def test_a_bad_entity_is_reported_and_costs_only_its_relations(
         ({**LINK, "tail": "1"}, "bad_line"),
         ({**LINK, "tail": 2}, "dangling_relation"),
         ({**LINK, "tail": -1}, "dangling_relation"),
-        ({**LINK, "head": 1, "tail": 0}, "relation_not_allowed"),
+        ({**LINK, "tail": 0}, "relation_not_allowed"),
         ({**LINK, "label": "causes"}, "unknown_relation"),
     ],
 )
@@ -135,6 +134,37 @@ def test_no_report_and_no_error_holds_note_text(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_bytes(b"Secret\xff")
     with pytest.raises(DataError, match=r"b\.jsonl: not UTF-8 at byte 6"):
         read_jsonl(tmp_path / "b.jsonl")
+
+
+def test_a_note_with_half_a_character_is_named_and_costs_no_other(tmp_path: Path) -> None:
+    bad = [line(note_id="x", note_text="fever \ud800"), line({**PAIN, "label": "\udfff"})]
+    notes, report = read(tmp_path, line(NO, note_id="a"), *bad, line(PAIN, note_id="z"))
+    assert [gold.note.note_id for gold in notes] == ["a", "z"]
+    assert report.problems == [
+        "a.jsonl:2 (note 'x'): lone_surrogate",
+        "a.jsonl:3 (note 'n'): lone_surrogate",
+    ]
+    assert report.reasons == {"lone_surrogate": 2}
+    with pytest.raises(DataError, match=r"note '\\ud800': a lone surrogate"):
+        write_jsonl(tmp_path / "b.jsonl", [GoldNote(Note("\ud800", TEXT), Annotation())])
+
+
+def test_what_a_rule_has_added_is_marked(tmp_path: Path) -> None:
+    rule = {"source": "rule"}
+    items = [PAIN, {**NO, **rule}, {**PAIN, "label": "test", "source": "model"}]
+    notes, report = read(tmp_path, line(*items, relations=[{**LINK, **rule}]), labels="kiwi")
+    found = notes[0].annotation
+    assert [entity.by_rule for entity in found.entities] == [False, True, False]
+    assert found.relations == (Relation(0, 1, "hasAttr", by_rule=True),)
+    assert not report.problems
+    assert to_json(notes[0]).count('"source": "rule"') == 2
+
+
+def test_pieces_that_a_line_break_alone_parts_are_one(tmp_path: Path) -> None:
+    pieces = {"start": 0, "end": 10, "label": "problem", "pieces": [[0, 5], [6, 10]]}
+    notes, report = read(tmp_path, line(pieces, note_text="chest\npain"))
+    assert notes[0].annotation.entities == (Entity(Span(0, 10), "problem", "chest\npain"),)
+    assert not report.counts
 
 
 def test_a_line_is_readable_whatever_the_alphabet() -> None:
@@ -158,9 +188,10 @@ def gold_notes(draw: st.DrawFn) -> GoldNote:
         pieces = (Span(start, start + 1), span) if draw(st.booleans()) else ()
         attributes = tuple(draw(st.lists(st.tuples(WORDS, WORDS), max_size=2)))
         said = text[span.start : span.end]
-        entities.append(Entity(span, draw(names), said, draw(SCORES), pieces, attributes))
+        rest = (draw(SCORES), pieces, attributes, draw(st.booleans()))
+        entities.append(Entity(span, draw(names), said, *rest))
     ends = st.integers(0, max(len(entities) - 1, 0))
-    built = st.builds(Relation, ends, ends, names, SCORES)
+    built = st.builds(Relation, ends, ends, names, SCORES, st.booleans())
     some = st.lists(built, max_size=3, unique_by=lambda r: (r.head, r.tail, r.label))
     relations = draw(some) if entities else []
     columns = [draw(st.none() | WORDS) for _ in range(4)]

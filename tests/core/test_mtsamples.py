@@ -46,3 +46,10 @@ def test_a_line_that_is_no_note_is_named_and_its_text_is_not(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"line 2: no note \(KeyError\)") as caught:
         read_mtsamples(path)
     assert "secret" not in str(caught.value)
+
+
+def test_half_a_character_is_no_note(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_text(json.dumps({**ROW, "text": "fever \ud800"}) + "\n")
+    with pytest.raises(DataError, match=r"line 1: no note \(UnicodeEncodeError\)"):
+        read_mtsamples(path)

@@ -108,3 +108,10 @@ def test_phee_is_read_whole(corpora: Path) -> None:
     labels = [entity.label for gold in notes for entity in gold.annotation.entities]
     assert (len(notes), len(labels), labels.count("Dosage")) == (2898, 13235, 260)
     assert report.counts.keys() == {"unknown_label", "discontinuous", "overlapping"}
+
+
+def test_half_a_character_is_a_bad_line(tmp_path: Path) -> None:
+    bad = json.dumps({"id": "8", "context": "\ud800", "annotations": []})
+    notes, report = read(tmp_path, bad, line())
+    assert [gold.note.note_id for gold in notes] == ["7_1"]
+    assert report.problems == ["part.json:1: bad_line"]

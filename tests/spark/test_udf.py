@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from pyspark.errors import PythonException
 
 from spanlake.core.config import ExtractorConfig
 from spanlake.core.labels import load_labels
 from spanlake.core.units import Note
 from spanlake.models.annotate import annotate
 from spanlake.models.dictionary import Dictionary
-from spanlake.spark.udf import register
+from spanlake.spark.udf import RESULT, register
 
 TEXTS = ["No fever.\nTakes aspirin 81 mg daily.", None, "", "Severe headache \U0001f600 and cough."]
 
@@ -38,3 +39,32 @@ def test_sql_gives_the_entities_that_the_library_gives(answers):
 def test_null_and_empty_texts_differ(answers):
     assert answers[1].found.state is None
     assert answers[2].found.state == "empty"
+
+
+@pytest.mark.parametrize(
+    ("argument", "found"),
+    [
+        ("5", "int"),
+        ("CAST('fever' AS BINARY)", "bytes"),
+        ("array('fever')", "ndarray"),
+        ("DATE'2020-01-01'", "date"),
+        ("named_struct('t', 'fever')", "several columns"),
+        ("'fever', 'cough'", "several columns"),
+    ],
+)
+def test_a_column_that_is_not_of_text_is_refused_in_one_line(spark, answers, argument, found):
+    with pytest.raises(PythonException) as caught:
+        spark.sql(f"SELECT spanlake_extract({argument})").collect()
+    said = [line for line in str(caught.value).splitlines() if "DataError: " in line]
+    assert said[0].endswith(
+        f"DataError: spanlake_extract takes one column of text, found {found}:"
+        " give CAST(x AS STRING), or decode(x, 'UTF-8') of bytes"
+    )
+    assert "Traceback" not in str(caught.value)
+    assert "fever" not in str(caught.value)
+
+
+def test_a_null_of_any_type_gives_nulls(spark, answers):
+    for null in ("NULL", "CAST(NULL AS INT)", "CAST(NULL AS BINARY)"):
+        [row] = spark.sql(f"SELECT spanlake_extract({null}) AS found").collect()
+        assert row.found.asDict() == dict.fromkeys(RESULT.names)

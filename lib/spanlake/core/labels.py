@@ -15,6 +15,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from spanlake.core.config_file import explained, on_one_line, read_yaml
 from spanlake.core.errors import ConfigError
 
 Layer = Literal["main", "modifier"]
@@ -113,6 +114,11 @@ def load_labels(name: str) -> LabelSet:
             f"no label set {name!r}; bundled: {', '.join(known)}, or a path to a .yml"
         )
     try:
-        return LabelSet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, OSError, UnicodeError) as error:
-        raise ConfigError(f"label set {name!r}: {error}") from error
+        return LabelSet.model_validate(read_yaml(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        told = "; ".join(explained(LabelSet, error))
+        raise ConfigError(f"label set {name!r}: {told}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"label set {name!r}: not YAML: {on_one_line(error)}") from None
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"label set {name!r}: cannot be read ({type(error).__name__})") from None

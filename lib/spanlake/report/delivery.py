@@ -9,6 +9,7 @@ from pathlib import Path
 
 from spanlake import __version__
 from spanlake.core.corpora import ReadReport, read_annotated
+from spanlake.core.encodings import codec_of
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.report.error_table import error_rows, write_rows
@@ -20,6 +21,24 @@ from spanlake.report.groups import (
     read_groups,
     read_strings,
 )
+
+ENCODING_HELP = (
+    "of the .txt files, by any name that Python knows; default: utf-8. A byte order mark of UTF-8"
+    " counts as a character, with utf-8-sig too: brat counts it"
+)
+
+
+def add_gold(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is scored."""
+    parser.add_argument(
+        "--gold", type=Path, required=True, metavar="GOLD",
+        help="annotated notes: a brat folder (NAME.txt with NAME.ann), or a file of JSON lines",
+    )  # fmt: skip
+    parser.add_argument(
+        "--predicted", type=Path, metavar="FOLDER",
+        help="score this folder of NAME.ann files, not a model",
+    )  # fmt: skip
+    parser.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +67,7 @@ def check_given(wanted: argparse.Namespace, labels: LabelSet) -> None:
         if not path.exists():
             raise DataError(f"{path}: no such folder or file")
     if wanted.groups:
-        notes, _ = read_annotated(wanted.gold, labels)
+        notes, _ = read_annotated(wanted.gold, labels, codec_of(wanted.encoding))
         check_groups(read_groups(wanted.groups), (one.note.note_id for one in notes))
 
 
@@ -61,7 +80,8 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
     from spanlake.report.bootstrap import of_notes, write_notes  # numpy, as the next one
     from spanlake.report.findings import as_json, as_page, findings, printed
 
-    _warn(evaluation.report)
+    for whose in ("gold, ", "prediction, "):
+        _warn(evaluation.report, whose)
     _warn_of_learnt(evaluation)
     found = findings(evaluation, _groups(evaluation, wanted), papers=wanted.paper_scorers)
     sys.stdout.write(printed(found, evaluation))
@@ -99,16 +119,18 @@ def _groups(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, Gro
     if not wanted.seen:
         return all_groups(evaluation, given)
     seen, left_out = read_strings(wanted.seen, evaluation.labels)
-    _warn(left_out, "--seen, ")
+    _warn(left_out.named("--seen, "), "--seen, ")
     return all_groups(evaluation, given, seen)
 
 
-def _warn(report: ReadReport, where: str = "") -> None:
-    for problem in report.problems:
-        sys.stderr.write(f"{where}{problem}\n")
-    if reasons := report.reasons:
+def _warn(report: ReadReport, whose: str) -> None:
+    """Name the problems of a report that are, say, the gold's, and then count them."""
+    own = [problem for problem in report.problems if problem.startswith(whose)]
+    for problem in own:
+        sys.stderr.write(f"{problem}\n")
+    if reasons := ReadReport(problems=own).reasons:
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        sys.stderr.write(f"{where}lines of annotation: {told} (docs/models.md, Gold notes)\n")
+        sys.stderr.write(f"{whose}lines of annotation: {told} (docs/models.md, Gold notes)\n")
 
 
 def _warn_of_learnt(evaluation: Evaluation) -> None:

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from spanlake.core.corpora import ReadReport, read_ann, read_annotated, require_folder
+from spanlake.core.corpora import (
+    GoldNote,
+    ReadReport,
+    files_by_name,
+    read_ann,
+    read_annotated,
+    require_folder,
+)
 from spanlake.core.counts import Counts, Scores
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
@@ -73,34 +80,45 @@ def _has_rules(annotation: Annotation) -> bool:
     return any(one.by_rule for one in (*annotation.entities, *annotation.relations))
 
 
-def evaluate_folder(gold_notes: Path, predicted_folder: Path, labels: LabelSet) -> Evaluation:
+def evaluate_folder(
+    gold_notes: Path, predicted_folder: Path, labels: LabelSet, encoding: str = "utf-8"
+) -> Evaluation:
     """Score `PREDICTED/NAME.ann` for every gold note NAME, of a brat folder or of JSON lines.
 
-    Raises DataError when a folder is missing, and with the ids when prediction files are.
+    `encoding` is that of a brat folder's texts. Raises DataError when a folder is missing, and with
+    the ids when prediction files are.
     """
     require_folder(predicted_folder, "predictions (.ann)")
-    gold, report = read_annotated(gold_notes, labels)
+    gold, report = read_gold_notes(gold_notes, labels, encoding)
     gold_problems = report.reasons
     names = [note.note.note_id for note in gold]
-    missing = [name for name in names if not (predicted_folder / f"{name}.ann").is_file()]
+    found = files_by_name(predicted_folder, ".ann")
+    missing = [name for name in names if name not in found]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(names)} notes have no prediction file in {predicted_folder}:"
             f" {', '.join(missing[:10])}"
         )
-    strangers = {path.stem for path in predicted_folder.glob("*.ann")} - set(names)
+    strangers = len(found.keys() - set(names))
     if strangers:
-        log.warning("%d .ann files are of no gold note: not scored", len(strangers))
+        log.warning("%d .ann files are of no gold note: not scored", strangers)
     notes: list[ScoredNote] = []
     unread: Counter[str] = Counter()
     for one in gold:
-        path = predicted_folder / f"{one.note.note_id}.ann"
-        predicted, problems = read_ann(path, one.note, labels)
-        report.add(problems)
+        predicted, problems = read_ann(found[one.note.note_id], one.note, labels)
+        report.add(problems.named(f"prediction, {predicted_folder}/"))
         unread.update({reason: n for reason, n in problems.counts.items() if reason in UNREAD})
         scores = score_note(one.annotation, predicted.annotation, labels)
         notes.append(ScoredNote(one, predicted.annotation, _with_refused(scores, problems)))
     return Evaluation(labels, notes, report, unread=unread, gold_problems=gold_problems)
+
+
+def read_gold_notes(
+    gold_notes: Path, labels: LabelSet, encoding: str = "utf-8"
+) -> tuple[list[GoldNote], ReadReport]:
+    """Read notes to score on; the report's problems say that they are the gold's."""
+    gold, report = read_annotated(gold_notes, labels, encoding)
+    return gold, report.named("gold, ")
 
 
 def _with_refused(scores: Scores, problems: ReadReport) -> Scores:
@@ -113,9 +131,11 @@ def _with_refused(scores: Scores, problems: ReadReport) -> Scores:
     )
 
 
-def evaluate_extractor(gold_notes: Path, extractor: Extractor) -> Evaluation:
+def evaluate_extractor(
+    gold_notes: Path, extractor: Extractor, encoding: str = "utf-8"
+) -> Evaluation:
     """Score an extractor on a brat folder or JSON lines, relations on gold entities included."""
-    gold, report = read_annotated(gold_notes, extractor.labels)
+    gold, report = read_gold_notes(gold_notes, extractor.labels, encoding)
     notes = scored_notes(gold, extractor)
     return Evaluation(
         extractor.labels, notes, report, extractor.fingerprint, gold_problems=report.reasons

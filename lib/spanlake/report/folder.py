@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from spanlake.core.corpora import require_folder, write_ann
-from spanlake.core.errors import DataError
+from spanlake.core.corpora import decoded, files_by_name, require_folder, write_ann
+from spanlake.core.errors import DataError, SpanlakeError
 from spanlake.core.units import Note
 from spanlake.models import Extractor
 from spanlake.models.annotate import annotate
@@ -23,13 +24,14 @@ def annotate_folder(
 ) -> dict[str, str]:
     """Write `to/NAME.ann` for every `notes/NAME.txt`; return {name: error class} of failed ones.
 
-    Newlines are not translated; an empty note gets an empty file. A note that fails gets none (an
-    old one is removed), and the others are written all the same. What was not read, and `.ann` in
+    Newlines are not translated, and a byte order mark of UTF-8 counts as a character, as it does
+    for brat. An empty note gets an empty file. A note that fails gets none (an old one is removed),
+    and the others are written all the same. What was not read, and `.ann` in
     `to` of no note, is logged. Raises DataError when there is no folder, or no `.txt` in it, `to`
     cannot be made, or it is the folder of the notes and holds annotation.
     """
     paths = _note_files(notes)
-    if to.resolve() == notes.resolve() and any(notes.glob("*.ann")):
+    if to.resolve() == notes.resolve() and files_by_name(notes, ".ann"):
         raise DataError(f"{to} holds .ann files, perhaps by hand: give --to another folder")
     _make(to)
     failed: dict[str, str] = {}
@@ -45,22 +47,13 @@ def annotate_folder(
 def _note_files(notes: Path) -> list[Path]:
     """Return the folder's `.txt` files, in upper case too, and say what else it holds."""
     require_folder(notes, "notes (.txt)")
-    there = sorted(notes.iterdir())
-    paths = [path for path in there if _is_note(path)]
-    not_read = _counted([path for path in there if not _is_note(path)])
+    paths = list(files_by_name(notes, ".txt").values())
+    not_read = _counted(sorted({*notes.iterdir()} - {*paths}))
     if not paths:
         raise DataError(f"no .txt files in {notes}" + (f", only {not_read}" if not_read else ""))
-    names = Counter(path.stem for path in paths)
-    if len(names) < len(paths):
-        twice = ", ".join(name for name, count in names.items() if count > 1)
-        raise DataError(f"{notes}: names that differ in .txt and .TXT only: {twice}. Rename one")
     if not_read:
         log.warning("not read in %s: %s", notes, not_read)
     return paths
-
-
-def _is_note(path: Path) -> bool:
-    return path.suffix.lower() == ".txt" and path.is_file()
 
 
 def _counted(others: Sequence[Path]) -> str:
@@ -94,15 +87,23 @@ def _annotate_some(
     notes = []
     for path in paths:
         try:
-            notes.append(Note(path.stem, path.read_bytes().decode(encoding)))
-        except (UnicodeDecodeError, OSError) as error:
+            notes.append(Note(path.stem, decoded(path.read_bytes(), encoding)))
+        except (UnicodeError, OSError) as error:
             failed[path.stem] = type(error).__name__
     for note, result in zip(notes, annotate(notes, extractor, ""), strict=True):
         if result.error_class is not None:
             failed[note.note_id] = result.error_class
-        else:
-            out = to / f"{note.note_id}.ann"
-            out.write_bytes(write_ann(result.annotation).encode("utf-8"))
+            continue
+        try:
+            ann = write_ann(result.annotation).encode("utf-8")
+            (to / f"{note.note_id}.ann").write_bytes(ann)
+        except (SpanlakeError, OSError) as error:
+            failed[note.note_id] = type(error).__name__
     for name in failed:
-        (to / f"{name}.ann").unlink(missing_ok=True)  # of an earlier run: no longer true
+        _remove(to / f"{name}.ann")  # of an earlier run: no longer true
     return failed
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # the note is named as failed already
+        path.unlink(missing_ok=True)

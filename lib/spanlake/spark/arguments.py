@@ -9,16 +9,29 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
+from spanlake.core.config_file import told_keys
 from spanlake.core.errors import SpanlakeError
 from spanlake.models.loading import missing_packages
 
 TRAINING = ("torch", "transformers", "accelerate", "safetensors")  # the extra `train`
 
 
-def parser(description: str, *, config_required: bool = True) -> argparse.ArgumentParser:
-    """Return a parser that knows `--config FILE` and `--set key.sub=value` (repeatable)."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--config", required=config_required, help="a YAML file of conf/")
+def parser(
+    description: str, configs: str, *kinds: type[BaseModel], config_required: bool = True
+) -> argparse.ArgumentParser:
+    """Return a parser that knows `--config FILE` and `--set key.sub=value` (repeatable).
+
+    Its help names the files that fit (`configs`, for instance ``conf/ingest_*.yml``) and the keys
+    of the configurations `kinds`.
+    """
+    made = argparse.ArgumentParser(
+        description=description,
+        epilog=told_keys(*kinds),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--config", required=config_required, metavar="FILE", help=configs)
     made.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
         help="override one key of the configuration; may be repeated",
@@ -34,7 +47,11 @@ def run_job(job: Callable[[argparse.Namespace], int], arguments: argparse.Namesp
         return _run(job, arguments)
     except SpanlakeError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"{error.filename}: {error.strerror} ({type(error).__name__})\n")
+    return 1
 
 
 def _run(job: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:

@@ -11,24 +11,24 @@ import pyarrow as pa
 from pyspark.sql import Row, SparkSession
 
 from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import GoldNote, read_annotated
+from spanlake.core.corpora import GoldNote
 from spanlake.core.counts import Scores
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.spans import Entity
 from spanlake.models import model_fingerprint
 from spanlake.models.scoring import ScoredNote, scored_notes
-from spanlake.report.evaluation import Evaluation
+from spanlake.report.evaluation import Evaluation, read_gold_notes
 from spanlake.report.scores import rows
 from spanlake.spark.infer import cached_extractor
 from spanlake.spark.tables import Tables
 
 
 def evaluate_with_spark(
-    spark: SparkSession, gold_notes: Path, extractor: ExtractorConfig
+    spark: SparkSession, gold_notes: Path, extractor: ExtractorConfig, encoding: str = "utf-8"
 ) -> Evaluation:
     """Score an extractor on gold notes, as `report.evaluation.evaluate_extractor` does."""
     labels, extractor = load_labels(extractor.labels), extractor.located()
-    gold, report = read_annotated(gold_notes, labels)
+    gold, report = read_gold_notes(gold_notes, labels, encoding)
     slots = spark.sparkContext.defaultParallelism
     # Note by note, as our own values: the same process tree wrote them and reads them.
     frame = spark.createDataFrame([(pickle.dumps(one),) for one in gold], "gold binary")
@@ -39,7 +39,8 @@ def evaluate_with_spark(
     for row in scored.collect():
         notes += pickle.loads(row.notes)  # noqa: S301
     notes.sort(key=lambda one: one.note_id)
-    return Evaluation(labels, notes, report, model_fingerprint(extractor))
+    fingerprint = model_fingerprint(extractor)
+    return Evaluation(labels, notes, report, fingerprint, gold_problems=report.reasons)
 
 
 def _scorer(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

@@ -3,7 +3,7 @@
 from spanlake.core.corpora.annotated import read_annotated
 from spanlake.core.corpora.brat import parse_ann, read_ann, read_brat, write_ann, write_brat
 from spanlake.core.corpora.chemprot import read_chemprot
-from spanlake.core.corpora.gold import GoldNote, ReadReport, require_folder
+from spanlake.core.corpora.gold import GoldNote, ReadReport, decoded, files_by_name, require_folder
 from spanlake.core.corpora.iob import read_iob
 from spanlake.core.corpora.jsonl import read_jsonl, to_json, write_jsonl
 from spanlake.core.corpora.mtsamples import read_mtsamples
@@ -13,6 +13,8 @@ from spanlake.core.corpora.pubtator import read_pubtator
 __all__ = [
     "GoldNote",
     "ReadReport",
+    "decoded",
+    "files_by_name",
     "parse_ann",
     "read_ann",
     "read_annotated",

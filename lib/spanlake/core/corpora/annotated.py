@@ -11,11 +11,14 @@ from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 
 
-def read_annotated(path: Path, labels: LabelSet | None = None) -> tuple[list[GoldNote], ReadReport]:
+def read_annotated(
+    path: Path, labels: LabelSet | None = None, encoding: str = "utf-8"
+) -> tuple[list[GoldNote], ReadReport]:
     """Read a file as JSON lines, which can tell a note's type, and anything else as a brat folder.
 
-    Raises as `read_jsonl` and `read_brat` do, and DataError for one file of a brat folder.
+    `encoding` is that of a brat folder's texts. Raises as `read_jsonl` and `read_brat` do, and
+    DataError for one file of a brat folder.
     """
-    if path.is_file() and path.suffix in (".txt", ".ann"):
+    if path.is_file() and path.suffix.lower() in (".txt", ".ann"):
         raise DataError(f"{path}: one file of a brat folder: give the folder, or JSON lines")
-    return read_jsonl(path, labels) if path.is_file() else read_brat(path, labels)
+    return read_jsonl(path, labels) if path.is_file() else read_brat(path, labels, encoding)

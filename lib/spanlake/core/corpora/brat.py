@@ -4,6 +4,10 @@ Offsets count the characters of the file as stored, so CRLF is two. Lines of an 
 in any order. A discontinuous entity becomes its covering span and keeps its pieces. Events become
 relations from their trigger, labelled with the role without its trailing digits; an argument or
 attribute that names an event means its trigger.
+
+brat refuses a line whose text is not that of its offsets, character by character, and a text cannot
+hold a line end. So an entity over a line end is written in fragments, which are read as one piece.
+What a rule has added carries the annotator's note ``source: rule``.
 """
 
 from __future__ import annotations
@@ -14,11 +18,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spanlake.core.corpora.gold import (
+    LINE_BREAK,
     ONE_LINE,
     Draft,
     DraftRelation,
     GoldNote,
     ReadReport,
+    encoded,
+    files_by_name,
     lines_of,
     place,
     read_text,
@@ -27,13 +34,14 @@ from spanlake.core.corpora.gold import (
 )
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Annotation, Entity, Span
+from spanlake.core.spans import Annotation, Entity
 from spanlake.core.units import Note
 
 ENTITY = re.compile(r"(T\S+)\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
-RELATION = re.compile(r"R\S+\t(\S+) (\w+):(\S+) (\w+):(\S+)")
+RELATION = re.compile(r"(R\S+)\t(\S+) (\w+):(\S+) (\w+):(\S+)")
 EVENT = re.compile(r"(E\S+)\t\S+?:(T\S+)((?: +\S+:\S+)*)")
 ATTRIBUTE = re.compile(r"[AM]\S+\t(\S+) (\S+)(?: (.*))?")
+BY_RULE = re.compile(r"#\d+\tAnnotatorNotes ([TR]\S+)\tsource: rule")
 OTHER = re.compile(r"(\*|N\d+|#\d*)\t.*")
 NOT_READ = {"*": "symmetric_relation", "N": "normalization", "#": "comment"}
 
@@ -42,32 +50,35 @@ NOT_READ = {"*": "symmetric_relation", "N": "normalization", "#": "comment"}
 class _Parsed:
     """An .ann file before its ids are resolved, because its lines come in any order.
 
-    `events` holds (where, trigger id) by event id, `attributes` (where, target, (name, value)).
+    `events` holds (where, trigger id) by event id, `attributes` (where, target, (name, value)),
+    `relations` the positions of an id's relations in the draft, `by_rule` the ids so marked.
     """
 
     draft: Draft = field(default_factory=Draft)
     events: dict[str, tuple[str, str]] = field(default_factory=dict)
     attributes: list[tuple[str, str, tuple[str, str]]] = field(default_factory=list)
+    relations: dict[str, list[int]] = field(default_factory=dict)
+    by_rule: list[str] = field(default_factory=list)
 
 
-def read_brat(folder: Path, labels: LabelSet | None = None) -> tuple[list[GoldNote], ReadReport]:
+def read_brat(
+    folder: Path, labels: LabelSet | None = None, encoding: str = "utf-8"
+) -> tuple[list[GoldNote], ReadReport]:
     """Read every pair of NAME.txt and NAME.ann of a folder, in order of name, as note NAME.
 
-    Raises DataError when there is no folder, it has no notes, or a file lacks its partner.
+    `encoding` is that of the texts; an .ann is UTF-8. Raises DataError when there is no folder, it
+    has no notes, or a file lacks its partner or cannot be read.
     """
     require_folder(folder, "annotated notes (.txt and .ann)")
-    texts = {path.stem for path in folder.glob("*.txt")}
-    anns = {path.stem for path in folder.glob("*.ann")}
+    texts, anns = files_by_name(folder, ".txt"), files_by_name(folder, ".ann")
     if not texts:
-        raise DataError(f"{folder}: no .txt files (in lower case)")
-    if texts != anns:
-        lone = ", ".join(sorted(texts ^ anns)[:5])
-        raise DataError(
-            f"{folder}: {len(texts ^ anns)} names lack .txt or .ann (in lower case), as {lone}"
-        )
+        raise DataError(f"{folder}: no .txt files")
+    if lone := sorted(texts.keys() ^ anns.keys()):
+        shown = ", ".join(lone[:5])
+        raise DataError(f"{folder}: {len(lone)} names lack .txt or .ann, as {shown}")
     report = ReadReport()
-    notes = [Note(name, read_text(folder / f"{name}.txt")) for name in sorted(texts)]
-    return [_read(folder / f"{n.note_id}.ann", n, labels, report) for n in notes], report
+    notes = [Note(name, read_text(texts[name], encoding)) for name in sorted(texts)]
+    return [_read(anns[note.note_id], note, labels, report) for note in notes], report
 
 
 def read_ann(path: Path, note: Note, labels: LabelSet | None = None) -> tuple[GoldNote, ReadReport]:
@@ -108,19 +119,17 @@ def parse_ann(
         replace(drawn, head=key_of(drawn.head), tail=key_of(drawn.tail))
         for drawn in draft.relations
     ]
+    _mark_by_rule(parsed, report)
     return settle(draft, labels, report)
 
 
 def write_ann(annotation: Annotation) -> str:
-    """Return an annotation as .ann text: T, R and A lines; empty for an empty annotation.
+    """Return an annotation as .ann text: T, R, A and # lines; empty for an empty annotation.
 
-    Line breaks and tabs in the text column are written as spaces. Scores are not written. Raises
-    DataError for a label or attribute that the format cannot hold.
+    An entity over a line break or tab is written in the fragments between them. Scores are not
+    written. Raises DataError for a label, attribute or entity that the format cannot hold.
     """
-    lines = [
-        f"T{i}\t{_token(entity.label)} {_offsets(entity)}\t{_shown(entity)}"
-        for i, entity in enumerate(annotation.entities, start=1)
-    ]
+    lines = [_entity_line(i, entity) for i, entity in enumerate(annotation.entities, start=1)]
     lines += [
         f"R{i}\t{_token(relation.label)} Arg1:T{relation.head + 1} Arg2:T{relation.tail + 1}"
         for i, relation in enumerate(annotation.relations, start=1)
@@ -131,18 +140,26 @@ def write_ann(annotation: Annotation) -> str:
         for name, value in entity.attributes
     ]
     lines += [f"A{i}\t{attribute}" for i, attribute in enumerate(attributes, start=1)]
+    marked = [f"T{i}" for i, entity in enumerate(annotation.entities, start=1) if entity.by_rule]
+    marked += [f"R{i}" for i, found in enumerate(annotation.relations, start=1) if found.by_rule]
+    lines += [f"#{i}\tAnnotatorNotes {key}\tsource: rule" for i, key in enumerate(marked, start=1)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def write_brat(folder: Path, notes: Iterable[GoldNote]) -> None:
-    """Write NOTE_ID.txt and NOTE_ID.ann for every note; raises DataError for an id with a path."""
+    """Write NOTE_ID.txt and NOTE_ID.ann for every note.
+
+    Raises DataError for an id with a path, and for what UTF-8 or the format cannot hold.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for gold in notes:
         name = gold.note.note_id
         if not name or Path(name).name != name:
             raise DataError(f"note id {name!r} cannot be a file name")
-        (folder / f"{name}.txt").write_bytes(gold.note.note_text.encode("utf-8"))
-        (folder / f"{name}.ann").write_bytes(write_ann(gold.annotation).encode("utf-8"))
+        text = encoded(gold.note.note_text, name)
+        ann = encoded(write_ann(gold.annotation), name)
+        (folder / f"{name}.txt").write_bytes(text)
+        (folder / f"{name}.ann").write_bytes(ann)
 
 
 def _read(path: Path, note: Note, labels: LabelSet | None, report: ReadReport) -> GoldNote:
@@ -153,7 +170,9 @@ def _read(path: Path, note: Note, labels: LabelSet | None, report: ReadReport) -
 
 def _parse_line(line: str, note_text: str, where: str, parsed: _Parsed, report: ReadReport) -> None:
     bare = line.rstrip()
-    if OTHER.fullmatch(line):
+    if match := BY_RULE.fullmatch(bare):
+        parsed.by_rule.append(match[1])
+    elif OTHER.fullmatch(line):
         report.count(NOT_READ[line[0]])
     elif match := ENTITY.fullmatch(line):
         key, label, offsets, stated = match.groups()
@@ -161,9 +180,10 @@ def _parse_line(line: str, note_text: str, where: str, parsed: _Parsed, report: 
         entity = place(note_text, pieces, label, stated or "", where, report)
         parsed.draft.add(key, where, entity, report)
     elif match := RELATION.fullmatch(bare):
-        label, first, head, _, tail = match.groups()
+        key, label, first, head, _, tail = match.groups()
         if first == "Arg2":  # the roles are named, so their order is free
             head, tail = tail, head
+        parsed.relations.setdefault(key, []).append(len(parsed.draft.relations))
         parsed.draft.relations.append(DraftRelation(where, head, tail, label))
     elif match := EVENT.fullmatch(bare):
         _parse_event(match, where, parsed, report)
@@ -187,18 +207,37 @@ def _parse_event(match: re.Match[str], where: str, parsed: _Parsed, report: Read
         parsed.draft.relations.append(DraftRelation(where, trigger, target, label))
 
 
-def _offsets(entity: Entity) -> str:
-    return ";".join(f"{span.start} {span.end}" for span in _pieces(entity))
+def _mark_by_rule(parsed: _Parsed, report: ReadReport) -> None:
+    """Mark what the annotator's notes name; one that names nothing is a comment like others."""
+    draft = parsed.draft
+    for key in parsed.by_rule:
+        if key in draft.entities:
+            where, entity = draft.entities[key]
+            draft.entities[key] = where, replace(entity, by_rule=True)
+        for position in parsed.relations.get(key, ()):
+            draft.relations[position] = replace(draft.relations[position], by_rule=True)
+        report.count("comment", key not in draft.entities and key not in parsed.relations)
 
 
-def _shown(entity: Entity) -> str:
-    """The text column: the pieces' texts joined by a space, on one line."""
-    texts = [entity.text[p.start - entity.start : p.end - entity.start] for p in _pieces(entity)]
-    return " ".join(texts).translate(ONE_LINE)
+def _entity_line(number: int, entity: Entity) -> str:
+    fragments = _fragments(entity)
+    if not fragments:
+        raise DataError(f"entity {entity.start}-{entity.end} is but line breaks: brat has no such")
+    offsets = ";".join(f"{start} {end}" for start, end in fragments)
+    texts = (entity.text[start - entity.start : end - entity.start] for start, end in fragments)
+    return f"T{number}\t{_token(entity.label)} {offsets}\t{' '.join(texts)}"
 
 
-def _pieces(entity: Entity) -> tuple[Span, ...]:
-    return entity.pieces or (entity.span,)
+def _fragments(entity: Entity) -> list[tuple[int, int]]:
+    """Return what of an entity's pieces stands between line breaks, as start and end."""
+    found = []
+    for piece in entity.pieces or (entity.span,):
+        first, last = piece.start - entity.start, piece.end - entity.start
+        breaks = [match.span() for match in LINE_BREAK.finditer(entity.text, first, last)]
+        starts = [first, *(end for _, end in breaks)]
+        ends = [*(start for start, _ in breaks), last]
+        found += [(a, b) for a, b in zip(starts, ends, strict=True) if a < b]
+    return [(entity.start + a, entity.start + b) for a, b in found]
 
 
 def _token(label: str) -> str:

@@ -3,6 +3,7 @@
 Reasons that are counted, and listed among the problems with file and line:
 
     bad_line              breaks the format, or repeats an id: left out
+    lone_surrogate        half of a UTF-16 pair, which is no character: the note is left out
     offsets_outside       an entity's offsets leave the note: left out
     text_mismatch         an entity's stated text is not the note's there: kept, offsets win
     unknown_label         not in the label set: left out
@@ -18,6 +19,7 @@ Reasons that are counted, and listed among the problems with file and line:
 Reasons that are only counted:
 
     label_renamed, relation_renamed   an alias of the label set was applied
+    relation_turned       the label set allows the other direction only: turned round
     discontinuous         an entity in pieces: kept as its covering span, pieces kept
     overlapping           an entity that starts inside an earlier one of its layer: kept
     event                 its arguments became relations from its trigger
@@ -26,6 +28,7 @@ Reasons that are only counted:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +40,11 @@ from spanlake.core.spans import Annotation, Entity, Relation, Span, entity_at
 from spanlake.core.units import Note
 
 # What ends a line, or a column, for some reader of text files; each becomes one space.
-ONE_LINE = str.maketrans(dict.fromkeys("\t\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", " "))
+LINE_ENDS = "\t\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+ONE_LINE = str.maketrans(dict.fromkeys(LINE_ENDS, " "))
+SURROGATE = re.compile("[\ud800-\udfff]")
+LONE_SURROGATE = "a lone surrogate, which is no character: mend the text where it was made"
+LINE_BREAK = re.compile(rf"\s*[{LINE_ENDS}]\s*")  # with the white space around it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,10 @@ class ReadReport:
         self.counts.update(other.counts)
         self.problems.extend(other.problems)
 
+    def named(self, what: str) -> ReadReport:
+        """Return the report with `what` before the place of every problem."""
+        return ReadReport(self.counts.copy(), [f"{what}{problem}" for problem in self.problems])
+
 
 @dataclass(frozen=True, slots=True)
 class DraftRelation:
@@ -88,6 +99,7 @@ class DraftRelation:
     tail: str
     label: str
     score: float | None = None
+    by_rule: bool = False
 
 
 @dataclass(slots=True)
@@ -113,16 +125,68 @@ def require_folder(path: Path, holding: str) -> None:
         raise DataError(f"{path}: no such folder; give the one that holds the {holding}")
 
 
-def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text, newlines untranslated; raises DataError if it cannot."""
+def files_by_name(folder: Path, suffix: str) -> dict[str, Path]:
+    """Return the folder's files that end in `suffix`, in either case, by name, in order.
+
+    A link to nothing is one of them, so that it is named when it is read. Raises DataError for
+    names that differ in the case of their suffix only.
+    """
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() == suffix and (path.is_file() or not path.exists())
+    ]
+    names = Counter(path.stem for path in paths)
+    if len(names) < len(paths):
+        twice = ", ".join(name for name, count in names.items() if count > 1)
+        raise DataError(
+            f"{folder}: names that differ in {suffix} and {suffix.upper()} only: {twice}."
+            " Rename one"
+        )
+    return {path.stem: path for path in paths}
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Return a file's text, newlines untranslated; raises DataError if it cannot."""
     try:
-        return path.read_bytes().decode("utf-8")
+        return decoded(path.read_bytes(), encoding)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DataError(f"{path}: a folder, where a file is needed") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({type(error).__name__})") from None
     except UnicodeDecodeError as error:  # its message is harmless, its `object` is the whole note
-        raise DataError(f"{path.name}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
+        name = "UTF-8" if error.encoding == "utf-8" else encoding
+        raise DataError(
+            f"{path.name}: not {name} at byte {error.start}: save it as UTF-8"
+        ) from None
+    except UnicodeEncodeError:
+        raise DataError(f"{path.name}: {LONE_SURROGATE}") from None
+
+
+def decoded(data: bytes, encoding: str) -> str:
+    """Return a file's text; a byte order mark of UTF-8 is a character, as for whoever counts.
+
+    Raises UnicodeDecodeError, and UnicodeEncodeError where the text holds a lone surrogate.
+    """
+    text = data.decode("utf-8" if encoding == "utf-8-sig" else encoding)
+    if encoding not in ("utf-8", "utf-8-sig"):  # utf-7, for one, can hold surrogates
+        text.encode("utf-8")
+    return text
+
+
+def encoded(text: str, note_id: str) -> bytes:
+    """Return a text as UTF-8; raises DataError that names the note for a lone surrogate."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"note {note_id!a}: {LONE_SURROGATE}") from None
+
+
+def has_surrogate(text: str) -> bool:
+    """Tell whether a text holds half of a UTF-16 pair, which no UTF-8 file can."""
+    return SURROGATE.search(text) is not None
 
 
 def lines_of(text: str, name: str) -> Iterator[tuple[str, str]]:
@@ -147,7 +211,7 @@ def place(
     """Return the entity at `pieces` of the note, or None when there is no such place (reported).
 
     `stated` is the text that the file gives; line breaks count as spaces in the comparison, and
-    white space at its end is not looked at.
+    white space at its end is not looked at. Pieces that only a line break parts are one.
     """
     try:
         spans = tuple(Span(start, end) for start, end in pieces)
@@ -160,10 +224,26 @@ def place(
     there = " ".join(note_text[span.start : span.end] for span in spans)
     if stated is not None and _comparable(stated) != _comparable(there):
         report.problem(where, "text_mismatch")
+    spans = without_line_breaks(note_text, spans)
     if len(spans) == 1:
         return entity
     report.count("discontinuous")
     return replace(entity, pieces=spans)
+
+
+def without_line_breaks(note_text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Return the pieces of an entity, those joined that a line break alone parts.
+
+    brat writes an entity that runs over a line end so: it is in one piece all the same.
+    """
+    joined = list(spans[:1])
+    for span in spans[1:]:
+        last = joined[-1]
+        if last.end < span.start and LINE_BREAK.fullmatch(note_text, last.end, span.start):
+            joined[-1] = Span(last.start, span.end)
+        else:
+            joined.append(span)
+    return tuple(joined)
 
 
 def settle(draft: Draft, labels: LabelSet | None, report: ReadReport) -> Annotation:
@@ -188,6 +268,7 @@ def settle(draft: Draft, labels: LabelSet | None, report: ReadReport) -> Annotat
             report.problem(drawn.where, found)
         else:
             report.count("relation_renamed", found.label != drawn.label)
+            report.count("relation_turned", found.head != position[drawn.head])
             relations[found.head, found.tail, found.label] = found
     return Annotation(tuple(entities), tuple(relations.values()))
 
@@ -206,13 +287,16 @@ def _relation(
         return "lost_relation"
     head, tail = position[drawn.head], position[drawn.tail]
     if labels is None:
-        return Relation(head, tail, drawn.label, drawn.score)
+        return Relation(head, tail, drawn.label, drawn.score, drawn.by_rule)
     label = labels.relation_aliases.get(drawn.label, drawn.label)
     if label not in labels.relations:
         return "unknown_relation"
-    if not labels.allows(entities[head].label, entities[tail].label):
-        return "relation_not_allowed"
-    return Relation(head, tail, label, drawn.score)
+    ends = entities[head].label, entities[tail].label
+    if not labels.allows(*ends):
+        if not labels.allows(*reversed(ends)):
+            return "relation_not_allowed"
+        head, tail = tail, head
+    return Relation(head, tail, label, drawn.score, drawn.by_rule)
 
 
 def _overlapping(entities: Sequence[Entity], labels: LabelSet | None) -> int:

@@ -3,7 +3,8 @@
 A line holds ``note_id``, ``note_text``, ``entities`` of ``start``, ``end`` and ``label``, and where
 there is something to say: the note's other columns; for an entity ``text``, ``score``, ``pieces``
 and ``attributes``; ``relations`` of ``head``, ``tail`` (positions in ``entities``), ``label`` and
-``score``. Keys beyond these are not looked at.
+``score``; for both ``"source": "rule"`` where a rule has added them. Keys beyond these are not
+looked at.
 """
 
 from __future__ import annotations
@@ -21,15 +22,19 @@ from spanlake.core.corpora.gold import (
     DraftRelation,
     GoldNote,
     ReadReport,
+    encoded,
     file_lines,
+    has_surrogate,
     place,
     settle,
+    without_line_breaks,
 )
 from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Entity, Relation, Span
 from spanlake.core.units import NOTE_COLUMNS, Note
 
+BY_RULE = "rule"  # the source of what a rule has added
 Label = Annotated[str, Field(min_length=1)]
 Score = Annotated[float, Field(ge=0, le=1)] | None
 
@@ -57,6 +62,7 @@ class _Entity(BaseModel):
     label: Label
     text: str | None = None
     score: Score = None
+    source: Any = None
     pieces: list[Annotated[list[int], Field(min_length=2, max_length=2)]] = []
     attributes: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = []
 
@@ -68,10 +74,14 @@ class _Relation(BaseModel):
     tail: int
     label: Label
     score: Score = None
+    source: Any = None
 
 
 def read_jsonl(path: Path, labels: LabelSet | None = None) -> tuple[list[GoldNote], ReadReport]:
-    """Read a file of notes; a line that is no note, or repeats a note's id, is a bad line."""
+    """Read a file of notes; a line that is no note, or repeats a note's id, is a bad line.
+
+    A note with half of a UTF-16 pair, which JSON can write and UTF-8 cannot, is named by its id.
+    """
     report = ReadReport()
     notes: dict[str, GoldNote] = {}
     for where, line in file_lines(path):
@@ -80,7 +90,7 @@ def read_jsonl(path: Path, labels: LabelSet | None = None) -> tuple[list[GoldNot
         try:
             read = _Line.model_validate_json(line)
         except ValidationError:  # quotes the line, so it goes no further
-            report.problem(where, "bad_line")
+            _name_bad_line(line, where, report)
             continue
         if read.note_id in notes:
             report.problem(where, "bad_line")
@@ -90,9 +100,9 @@ def read_jsonl(path: Path, labels: LabelSet | None = None) -> tuple[list[GoldNot
 
 
 def write_jsonl(path: Path, notes: Iterable[GoldNote]) -> None:
-    """Write one line a note, UTF-8, LF."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{to_json(gold)}\n" for gold in notes)
+    """Write one line a note, UTF-8, LF; raises DataError that names a note UTF-8 cannot hold."""
+    with path.open("wb") as file:
+        file.writelines(encoded(f"{to_json(gold)}\n", gold.note.note_id) for gold in notes)
 
 
 def to_json(gold: GoldNote) -> str:
@@ -109,6 +119,8 @@ def _entity_item(entity: Entity) -> dict[str, Any]:
     item["text"] = entity.text
     if entity.score is not None:
         item["score"] = entity.score
+    if entity.by_rule:
+        item["source"] = BY_RULE
     if entity.pieces:
         item["pieces"] = [[piece.start, piece.end] for piece in entity.pieces]
     if entity.attributes:
@@ -118,7 +130,24 @@ def _entity_item(entity: Entity) -> dict[str, Any]:
 
 def _relation_item(relation: Relation) -> dict[str, Any]:
     item: dict[str, Any] = {"head": relation.head, "tail": relation.tail, "label": relation.label}
-    return item if relation.score is None else {**item, "score": relation.score}
+    if relation.score is not None:
+        item["score"] = relation.score
+    if relation.by_rule:
+        item["source"] = BY_RULE
+    return item
+
+
+def _name_bad_line(line: str, where: str, report: ReadReport) -> None:
+    try:
+        read = json.loads(line)
+        damaged = has_surrogate(json.dumps(read, ensure_ascii=False))
+        note_id = read["note_id"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        damaged, note_id = False, None
+    if damaged and isinstance(note_id, str):
+        report.problem(f"{where} (note {note_id!a})", "lone_surrogate")
+    else:
+        report.problem(where, "bad_line")
 
 
 def _gold(read: _Line, labels: LabelSet | None, where: str, report: ReadReport) -> GoldNote:
@@ -138,7 +167,9 @@ def _gold(read: _Line, labels: LabelSet | None, where: str, report: ReadReport) 
             report.problem(where, "bad_line")
         else:
             ends = str(found.head), str(found.tail)
-            draft.relations.append(DraftRelation(where, *ends, found.label, found.score))
+            by_rule = found.source == BY_RULE
+            drawn = DraftRelation(where, *ends, found.label, found.score, by_rule)
+            draft.relations.append(drawn)
     return GoldNote(note, settle(draft, labels, report))
 
 
@@ -151,6 +182,9 @@ def _entity(item: _Entity, text: str, where: str, report: ReadReport) -> Entity 
     entity = place(text, [(item.start, item.end)], item.label, item.text, where, report)
     if entity is None:
         return None
-    report.count("discontinuous", 1 if len(pieces) > 1 else 0)
+    parted = without_line_breaks(text, pieces)
+    pieces = parted if len(parted) > 1 else ()
+    report.count("discontinuous", len(pieces) > 1)
     attributes = tuple((name, value) for name, value in item.attributes)
-    return replace(entity, score=item.score, pieces=pieces, attributes=attributes)
+    by_rule = item.source == BY_RULE
+    return replace(entity, score=item.score, pieces=pieces, attributes=attributes, by_rule=by_rule)

@@ -43,7 +43,9 @@ def _note(row: dict[str, object]) -> Note:
         f"Description: {SPACES.sub(' ', str(row['description']))}",
         "(Medical Transcription Sample Report)",
     )
-    return Note(str(row["note_id"]), "\n".join((*head, restore_lines(str(row["text"])))))
+    text = "\n".join((*head, restore_lines(str(row["text"]))))
+    text.encode("utf-8")  # JSON can write half of a UTF-16 pair
+    return Note(str(row["note_id"]), text)
 
 
 def restore_lines(text: str) -> str:

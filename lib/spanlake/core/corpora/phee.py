@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.corpora.gold import Draft, GoldNote, ReadReport, file_lines, place, settle
+from spanlake.core.corpora.gold import (
+    Draft,
+    GoldNote,
+    ReadReport,
+    file_lines,
+    has_surrogate,
+    place,
+    settle,
+)
 from spanlake.core.labels import LabelSet
 from spanlake.core.units import Note
 
@@ -42,6 +50,8 @@ def _parsed(line: str) -> tuple[Note, list[Found]]:
     read = json.loads(line)
     spans = list(dict.fromkeys(_spans(read["annotations"], "")))
     places = [place for _, pieces, _ in spans for piece in pieces for place in piece]
+    if has_surrogate(json.dumps(read, ensure_ascii=False)):
+        raise ValueError("half of a UTF-16 pair")
     if not isinstance(read["context"], str) or not all(isinstance(at, int) for at in places):
         raise TypeError("no text, or an offset that is no whole number")
     return Note(str(read["id"]), read["context"]), spans
