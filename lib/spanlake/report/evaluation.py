@@ -77,7 +77,9 @@ class Evaluation:
 
 
 def _has_rules(annotation: Annotation) -> bool:
-    return any(one.by_rule for one in (*annotation.entities, *annotation.relations))
+    return any(entity.by_rule for entity in annotation.entities) or any(
+        relation.by_rule for relation in annotation.relations
+    )
 
 
 def evaluate_folder(

@@ -198,9 +198,7 @@ def to_row(answer: Extraction) -> dict[str, Any]:
 
 
 def _links(relations: Iterable[Relation]) -> list[dict[str, Any]]:
-    return [
-        {"head": r.head, "tail": r.tail, "label": r.label, "score": r.score} for r in relations
-    ]
+    return [{"head": r.head, "tail": r.tail, "label": r.label, "score": r.score} for r in relations]
 
 
 def _batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:

@@ -1,0 +1,99 @@
+"""Cues behind a finding: "Pneumonia was ruled out", "fissure or fistula not seen", "edema (-)"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spanlake.core.assertion_rules.note_form import END, GAP, Cue, NoteForm, rule
+
+VERBS = (
+    r"(?:present|seen|identified|noted|found|observed|appreciated|visuali[sz]ed|detected|"
+    r"detectable|demonstrated|shown|evident|apparent|suspected|suggested|supported|confirmed|felt|"
+    r"palpated|palpable|heard|elicited|reported|endorsed|known|there|diagnosed|documented|made out)"
+)
+DONE = (
+    r"(?:given|started|taken|taking|needed|required|indicated|used|done|performed|tested|ordered|"
+    r"obtained|administered|recommended|warranted|placed)"
+)
+ADVERB = (
+    r"(?:currently|clearly|definitely|definitively|clinically|specifically|yet|now|really|ever|"
+    r"otherwise|radiographically|sonographically|effectively|well|at this time)"
+)
+AUXILIARY = (
+    r"(?:(?:is|was|are|were|be|been|being|has|have|had|remains?|appears?|does|did|do)"
+    rf" (?:{ADVERB} )?){{0,3}}"
+)
+CANNOT = r"(?:cannot|can not|could not|can't|couldn't|may not)"
+PLACE = r"(?: (?:in|on|of|at|within|over)(?: [\w'-]+){1,4})?"  # "in the left atrium"
+
+DOUBT = rule(
+    r"~[,:(|–—-]?~(?:(?:is|was|are|were|felt|thought|considered|appears?|seems?|but|remains?|"
+    rf"deemed|to be|{ADVERB}) ){{0,5}}(?P<cue>"
+    r"(?:very |highly |less )?(?:unlikely|improbable|doubted|unconfirmed)"
+    r"|(?:less |not (?:\w+ )?)(?:likely|favou?red|probable|plausible)"
+    r"|(?:still |more |most |very |quite )?(?:possible|possibly|probable|probably|likely|"
+    r"suspected|suspect|questioned|questionable|presumed|presumptive|provisional|favou?red|"
+    r"indeterminate|doubtful|equivocal|conceivable|plausible|queried|query|uncertain|unsure|"
+    rf"in question){END}"
+    rf"|needs? exclusion|{CANNOT} (?:\w+ )?be dismissed"
+    rf"|{CANNOT} be (?:\w+ )?(?:excluded|ruled out)"
+    r"|not (?:yet |been |entirely |completely |definitively ){0,3}(?:excluded|ruled out)"
+    r"|must be (?:excluded|ruled out)|(?:needs?|has|have|remains?|still) to be (?:excluded|ruled out)"
+    r"|to be (?:excluded|ruled out)|should be (?:considered|excluded)|a possibility"
+    rf"|in the differential|may contribute|to exclude{END})(?!\w)"
+)
+QUESTION_MARK = rule(r"~(?P<cue>\?{1,3})(?=~(?:[.,;)|\n]|$)|\s(?!Yes|No)[A-Z][a-z])", case=True)
+NEGATION = rule(
+    rf"{PLACE}~[:;|–—-]*~{AUXILIARY}(?P<cue>(?:effectively )?(?:ruled|r/o'?d) out|"
+    rf"(?:{ADVERB} )?excluded|negated|(?:could|can) be excluded"
+    rf"|not (?:been )?(?:{ADVERB} )?(?:{VERBS}|a (?:concern|feature))"
+    rf"|(?:none|nil|no) {VERBS}|never (?:been )?{VERBS}"
+    r"|(?:did|has|have|had) not (?:occur(?:red)?|recur(?:red)?|develop(?:ed)?|happen(?:ed)?)"
+    r"|(?:absent|denied|denies|nil|never|none(?: (?:this|since|so|in|at) \w+)?|negative|neg|no|"
+    r"zero|not (?:an )?(?:issue|problem)|no (?:signs?|history|evidence|symptoms?|episodes?|"
+    rf"suspicion|concerns?|complaints?|one)){END})(?!\w)|,~(?P<aside>not {VERBS}){END}"
+)
+NOT_DONE = rule(
+    rf"~[:–—-]?~{AUXILIARY}(?P<cue>not (?:been )?(?:{ADVERB} )?{DONE}|never (?:been )?{DONE}"
+    rf"|no longer (?:\w+ )?{DONE}|(?:declined|refused|avoided){END})(?!\w)"
+)
+SIGN = rule(r"~(?P<cue>[(\[]~(?:-|−|–|neg(?:ative)?)~[)\]]|(?<=\s)-ve\b)")
+FREE = rule(rf" (?P<cue>free){END}")
+ZERO = rule(r" (?P<cue>0)(?=~(?:[.,;)]?~(?:\n|$)|[.,;]\s))")
+MINUS = rule(rf"~(?P<cue>[-−])(?={GAP}|~(?:\n|$|[.,;]\s|/))")
+SIGNS = rule(rf"\w~[-−+](?={GAP}|~(?:\n|$|[.,;]\s|/))")
+DENIED = rule(r"(?<!\w)(?:no|without) $")
+ASKING = rule(r"(?:what|how|why|when|where|which|who|do|does|did|is|are|can|should|will)\b")
+
+
+def behind(note: NoteForm) -> Iterator[Cue]:
+    """Yield what is said behind a finding, of it and of what is coordinated with it."""
+    for i in note.mains:
+        cue = _doubt(note, i) or _negation(note, i)
+        if cue:
+            yield cue
+
+
+def _doubt(note: NoteForm, i: int) -> Cue | None:
+    entity = note.entities[i]
+    found = DOUBT.match(note.text, entity.end)
+    if found is None and not ASKING.match(note.text, note.sentence_start(entity.start)):
+        found = QUESTION_MARK.match(note.text, entity.end)
+    if found is None or DENIED.search(note.before(entity.start, 12)):
+        return None
+    return Cue("uncertain", *found.span("cue"), note.coordinated_before(i, lists=False))
+
+
+def _negation(note: NoteForm, i: int) -> Cue | None:
+    entity = note.entities[i]
+    problem = entity.label == "problem"
+    for pattern in (NEGATION, SIGN, FREE, ZERO) if problem else (NOT_DONE,):
+        found = pattern.match(note.text, entity.end)
+        if found:
+            alone = pattern in (SIGN, ZERO)
+            heads = [i] if alone else note.coordinated_before(i, lists=False)
+            aside = pattern is NEGATION and found["aside"]
+            return Cue("negation", *found.span("aside" if aside else "cue"), heads)
+    sign = MINUS.match(note.text, entity.end) if problem else None
+    signs = list(SIGNS.finditer(note.text, *note.line_at(entity.end))) if sign else []
+    return Cue("negation", *sign.span("cue"), [i]) if sign and len(signs) > 1 else None

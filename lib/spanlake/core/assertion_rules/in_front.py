@@ -1,0 +1,141 @@
+"""Cues before findings: "denies A, B or C", "possible A", "Patient denies:" above a list."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import pairwise
+
+from spanlake.core.assertion_rules.note_form import (
+    ARTICLE,
+    CLAUSE,
+    FILLER,
+    GAP,
+    LINE_REST,
+    Cue,
+    NoteForm,
+    bare,
+    rule,
+)
+
+# A word with these before the finding says that something else than the finding is denied.
+OTHER_DENIED = rule(
+    rf"~{ARTICLE}?~(?:further|significant|more|real)?~(?:relief|change|changes|improvement|"
+    r"increase|decrease|worsening|progression|response|resolution|longer|only|doubt|reason|"
+    r"difference|need|interval)\b"
+)
+FILLERS = rule(rf"(?!{GAP})~(?:{FILLER} ){{0,4}}")
+# Directly before their finding, or a list that ends with "or".
+NO = rule(
+    r"(?<![\w-])(?P<cue>no (?:evidence|signs?|indication|suggestion|symptoms?|history|hx|"
+    r"complaints?|reports?|mention) of|no|without|w/o|nothing to suggest|free of|n0|nor|neither|"
+    r"off|neg(?:ative)? for|absence of|ruled out|neg(?=\.? )|(?:does|did|do)(?: not|n't) (?:have|"
+    r"show|require|need|meet criteria for)|never (?:experienced|had)|not)(?!\w)(?:~:)?"
+)
+# Before all findings up to the end of their clause.
+LISTED = rule(
+    r"(?<![\w-])(?P<cue>denies|deny|denied|denying|(?:does|did|do)(?: not|n't) (?:report|endorse|"
+    r"complain of)|neg(?:ative)? for|(?:has|have) not had|(?:never|not) had"
+    r"|(?:(?:pertinent|significant|relevant) )?(?:negatives?|neg)(?: on \w+)?~:"
+    r"|absent(?: today| now)?~:|none of(?: (?:the following|these))?~:|denies~:|deny~:)(?!\w)"
+    r"(?: that (?:he|she|they|it|the \w+) (?:has|have|had))?"
+)
+LIST_STOP = rule(
+    rf"{CLAUSE}|(?<!\w)(?:but|however|except|although|though|yet|reports?|reported|endorses?|"
+    r"complains?|admits?|positives?(?: for)?|aside|apart|which|because|since|despite|until|when|"
+    r"presents?|states|notes|she|he|they|other than|does|is|was|due to|prior to|in relation|"
+    r"includes?|has|have)(?!\w)"
+)
+AVOID = rule(r"(?<![\w-])(?P<cue>avoid|avoided)(?!\w)")
+THERAPY_STOPPED = rule(r"(?:^|[\n,;:().\d])\s*$")
+PERHAPS = rule(
+    r"(?<![\w-])(?P<cue>possibl[ye]|probabl[ye]|prob|likely|unlikely|suspect(?:ed|s)?|presumed|"
+    r"presumably|presumptive|provisional~:|questionable|equivocal|query|r/o|rule out|ruling out|"
+    r"(?:to )?exclude|not excluded~:|doubt|concern(?:ing|ed)? (?:for|about)|worrisome for|"
+    r"(?:high |low )?suspici(?:ous|on) (?:for|of)|suggest(?:s|ing|ive)?(?: of)?|suggestion of|"
+    r"(?:may|might|could) (?:represent|reflect|be|have)|(?:some )?question of|possibility of|"
+    r"consider(?:ed)?|wonders? (?:about|if|whether)|indefinite for|evaluate for|"
+    r"cannot (?:be )?(?:\w+ )?(?:exclude|rule out)|(?:differential(?: diagnos[ei]s)?|ddx)"
+    r"(?: includes?|(?: for [^:\n.;]{1,40})?~:))(?!\w)"
+)
+LISTS_DOUBT = rule(r"rul|differential|ddx|considered")
+DENIED_DOUBT = rule(r"(?<!\w)(?:no|not|nothing to|lesion to) $")
+QUESTION = rule(r"(?:(?<=[\s(:,;/-])|(?<![^\n]))(?P<cue>\?{1,3})~(?=\w)")
+VERSUS = rule(rf"~,?~(?P<cue>vs\.?|versus)~(?:{ARTICLE} )?")
+LEAD_IN = rule(
+    r"(?:(?P<negation>denies|deny|denied|negative for|no (?:history|evidence|signs?|complaints?|"
+    r"known) of|(?:(?:pertinent|significant|relevant) )?negatives(?: on \w+)?|negative|absent|"
+    r"not present|none of|without|(?:does|did) not (?:have|report|endorse)|ruled out|"
+    r"no (?:known|personal) (?:history of)?|never had)"
+    r"|(?P<uncertain>rule out|r/o|(?:differential(?: diagnos[ei]s)?|ddx)(?: includes?)?|possible|"
+    r"suspected))(?: (?:the|any|all|of|following|these|symptoms?|signs?|to|in|both|eyes|today|now))"
+    r"{0,6}~:~$"
+)
+
+
+def in_front(note: NoteForm) -> Iterator[Cue]:
+    """Yield cues whose findings follow them, directly or in a list."""
+    for found in LISTED.finditer(note.text):
+        if OTHER_DENIED.match(note.text, found.end()) or LINE_REST.match(note.text, found.end()):
+            continue  # of the lines below: lead_ins
+        end = min(note.until(LIST_STOP, found.end()), note.until(LISTED, found.end()))
+        heads = note.of_label(note.within(found.end(), end), "problem")
+        yield Cue("negation", *bare(note.text, found), heads)
+    yield from _directly_denied(note)
+    for found in AVOID.finditer(note.text):
+        heads = _directly_after(note, found.end(), lists=True)
+        yield Cue("negation", *found.span("cue"), note.of_label(heads, "drug", "treatment"))
+    for pattern in (PERHAPS, QUESTION):
+        for found in pattern.finditer(note.text):
+            lists = found.group().endswith(":") or LISTS_DOUBT.match(found["cue"]) is not None
+            heads = _directly_after(note, found.end(), lists=lists)
+            if heads and not DENIED_DOUBT.search(note.before(found.start(), 12)):
+                yield Cue("uncertain", *bare(note.text, found), heads)
+
+
+def _directly_denied(note: NoteForm) -> Iterator[Cue]:
+    """Yield "no" and its like: of findings, "no" and "without" of therapies, "off" of these only."""
+    for found in NO.finditer(note.text):
+        cue = found["cue"].lower()
+        heads = _directly_after(note, found.end(), lists=found.group().endswith(":"))
+        if not heads or OTHER_DENIED.match(note.text, found.end()):
+            continue
+        if cue == "off":
+            stopped = THERAPY_STOPPED.search(note.before(found.start(), 3))
+            heads = note.of_label(heads, "drug", "treatment") if stopped else []
+        elif cue in ("no", "without", "does not need", "did not require", "did not need"):
+            heads = note.of_label(heads, "problem", "drug", "treatment")
+        else:
+            heads = note.of_label(heads, "problem")
+        yield Cue("negation", *bare(note.text, found), heads)
+
+
+def _directly_after(note: NoteForm, start: int, *, lists: bool) -> list[int]:
+    """Return the entity behind `start`, with fillers between them only, and its coordinates."""
+    at = bisect_left(note.starts, start)
+    if at == len(note.mains):
+        return []
+    first = note.mains[at]
+    if not FILLERS.fullmatch(note.text[start : note.entities[first].start]):
+        return []
+    return note.coordinated_after(first, lists=lists)
+
+
+def alternatives(note: NoteForm) -> Iterator[Cue]:
+    """Yield "versus" between two findings, of which at most one is there."""
+    for left, right in pairwise(note.of_label(note.mains, "problem")):
+        start, end = note.entities[left].end, note.entities[right].start
+        found = VERSUS.fullmatch(note.text, start, end) if start < end else None
+        if found:
+            yield Cue("uncertain", *found.span("cue"), [left, right])
+
+
+def lead_ins(note: NoteForm) -> Iterator[Cue]:
+    """Yield cues that end a line, with the findings of the list below it."""
+    for number, (start, end) in enumerate(note.lines):
+        found = LEAD_IN.search(note.text, start, end)
+        if found is None or found.end() != end:
+            continue
+        label = "negation" if found["negation"] else "uncertain"
+        heads = [i for first, last in note.list_below(number) for i in note.within(first, last)]
+        yield Cue(label, *found.span(label), note.of_label(heads, "problem", "drug", "treatment"))
