@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pytest
@@ -110,6 +111,18 @@ def test_candidates_are_the_allowed_pairs_within_reach(drawn, most: int) -> None
         (h, t)
         for h, head in enumerate(entities)
         for t, tail in enumerate(entities)
-        if h != t and KIWI.allows(head.label, tail.label) and gap(head, tail) <= most
+        if h != t
+        and KIWI.allows(head.label, tail.label)
+        and (tail.label in KIWI.far_reaching or gap(head, tail) <= most)
     ]
     assert candidates(words(text), entities, KIWI, most) == expected
+
+
+def test_a_list_after_a_cue_has_no_length_of_its_own() -> None:
+    text = "denies " + ", ".join(["cough"] * 200) + " now"
+    cough = [entity_at(text, m.start(), m.end(), "problem") for m in re.finditer("cough", text)]
+    cue = entity_at(text, 0, 6, "negation")
+    pairs = candidates(words(text), [*cough, cue], KIWI, 20)
+    assert pairs == [(i, 200) for i in range(200)]
+    place = entity_at(text, 0, 6, "bodyloc")
+    assert len(candidates(words(text), [*cough, place], KIWI, 20)) == 11

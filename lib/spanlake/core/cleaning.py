@@ -25,7 +25,7 @@ TRAIL = re.compile(
     r"(?:[\s|:;,•–—-]|[(\[]\s*(?:[-+−–?xX]|neg|pos)?\s*[)\]]|(?<=\s)[-+]ve|[☐☑☒□■✓])+$"
 )
 # What parts one cell or box from the next; a main entity lies on one side of it.
-PARTING = re.compile(r"[|\t☐☑☒□■]|\[[ xX]?\]|(?<!\n)[ ]{3,}(?=\S)")
+PARTING = re.compile(r"[|\t☐☑☒□■]|\[[ xX]?\]|(?<=\S)[ ]{3,}(?=\S)")
 # Modifiers without a letter or digit that mean something, by label.
 SIGNS = {
     "negation": frozenset(("(-)", "-", "−", "[-]", "[ ]", "[]", "( )", "☐")),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol
 
+from spanlake.core.assertion_rules import RULES_VERSION
 from spanlake.core.merging import NoteResult, merge
 from spanlake.core.sentences import SPLITTER_VERSION, split
 from spanlake.core.spans import Annotation, Entity, Relation
@@ -17,9 +18,10 @@ UNIT_VERSION = "1"
 
 
 def pipeline_fingerprint(model_fingerprint: str, derive_version: str, context: int = 0) -> str:
-    """Return the hash of all that can change a row: model, splitter, units and derive."""
+    """Return the hash of all that can change a row: model, splitter, units, rules and derive."""
     unit = f"{UNIT_VERSION}+{context}" if context else UNIT_VERSION
-    return sha256("\x1f".join((model_fingerprint, SPLITTER_VERSION, unit, derive_version)))
+    versions = (SPLITTER_VERSION, unit, RULES_VERSION, derive_version)
+    return sha256("\x1f".join((model_fingerprint, *versions)))
 
 
 def annotate(notes: Sequence[Note], extractor: Extractor, fingerprint: str) -> list[NoteResult]:

@@ -35,11 +35,15 @@ def annotate_folder(
         raise DataError(f"{to} holds .ann files, perhaps by hand: give --to another folder")
     _make(to)
     failed: dict[str, str] = {}
+    dropped: Counter[str] = Counter()
     for first in range(0, len(paths), NOTES_AT_ONCE):
         some = paths[first : first + NOTES_AT_ONCE]
-        failed |= _annotate_some(some, to, extractor, encoding)
+        failed |= _annotate_some(some, to, extractor, encoding, dropped)
         done = first + len(some)
         log.info("%d of %d notes, %d failed", done, len(paths), len(failed))
+    if dropped:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+        log.info("left out of the model's answers: %s", counts)
     _warn_of_stale(to, {path.stem for path in paths})
     return failed
 
@@ -81,8 +85,9 @@ def _make(to: Path) -> None:
 
 
 def _annotate_some(
-    paths: Sequence[Path], to: Path, extractor: Extractor, encoding: str
+    paths: Sequence[Path], to: Path, extractor: Extractor, encoding: str, dropped: Counter[str]
 ) -> dict[str, str]:
+    """Write the files of some notes; return the failed ones, and add to what was left out."""
     failed: dict[str, str] = {}
     notes = []
     for path in paths:
@@ -91,6 +96,7 @@ def _annotate_some(
         except (UnicodeError, OSError) as error:
             failed[path.stem] = type(error).__name__
     for note, result in zip(notes, annotate(notes, extractor, ""), strict=True):
+        dropped.update(result.dropped)
         if result.error_class is not None:
             failed[note.note_id] = result.error_class
             continue

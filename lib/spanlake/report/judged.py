@@ -56,7 +56,8 @@ def _sentences(one: ScoredNote) -> Rows:
     if not one.confidences:
         return
     starts = [sentence.span.start for sentence in split(one.gold.note.note_text)]
-    said, true = (_by_sentence(answer, starts) for answer in (one.predicted, one.gold.annotation))
+    alone = one.predicted.without_rules()  # what the confidence is of
+    said, true = (_by_sentence(answer, starts) for answer in (alone, one.gold.annotation))
     for sure, mine, gold in zip(one.confidences, said, true, strict=True):
         if sure is not None:
             yield "sentences", sure, mine == gold

@@ -21,6 +21,7 @@ def summary(tables: Tables, facts: dict[str, Any], step: Step = "all") -> str:
     rows += [(f"{s} seconds", f"{facts.get(f'{s}_seconds', 0):.1f}") for s in _STEPS]
     rows.append(("notes per hour", f"{facts.get('notes_per_hour', 0):,.0f}"))
     rows += _slowest(tables, facts.get("plan_id"))
+    rows += _dropped(tables, facts.get("plan_id"))
     rows.append(("tables", tables.config.database or tables.config.location))
     return "extracted\n" + table_of(rows)
 
@@ -35,6 +36,14 @@ def _of_plan(facts: dict[str, Any], step: Step) -> str:
     if plan is None:
         return "nothing to plan: every note has its status for this pipeline"
     return f"planned {facts['units']} units as {plan}: go on with --step infer, then derive"
+
+
+def _dropped(tables: Tables, plan_id: str | None) -> list[tuple[str, object]]:
+    """Return what was left out of the model's answers to a plan's notes, by reason."""
+    mine = tables.read("note_status").where(F.col("plan_id") == F.lit(plan_id))
+    counted = mine.select(F.explode("dropped").alias("reason", "times")).groupBy("reason")
+    found = counted.agg(F.sum("times").alias("times")).orderBy("reason").collect()
+    return [(f"left out: {row.reason}", row.times) for row in found]
 
 
 def _slowest(tables: Tables, plan_id: str | None) -> list[tuple[str, object]]:

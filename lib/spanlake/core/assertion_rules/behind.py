@@ -62,7 +62,7 @@ FREE = rule(rf" (?P<cue>free){END}")
 ZERO = rule(r" (?P<cue>0)(?=~(?:[.,;)]?~(?:\n|$)|[.,;]\s))")
 MINUS = rule(rf"~(?P<cue>[-−])(?={GAP}|~(?:\n|$|[.,;]\s|/))")
 SIGNS = rule(rf"\w~[-−+](?={GAP}|~(?:\n|$|[.,;]\s|/))")
-DENIED = rule(r"(?<!\w)(?:no|without) $")
+DENIED = rule(r"(?<!\w)(?:no|without) \Z")
 ASKING = rule(r"(?:what|how|why|when|where|which|who|do|does|did|is|are|can|should|will)\b")
 
 

@@ -17,7 +17,7 @@ ANSWER = rule(
     rf"(?=~(?:\.(?!\d)|[,;)(|\n]|{GAP}|[-–—]\s|$))",
     case=True,
 )
-CHOICE = rule(r"~[(\[]?(?:yes|y)~/~(?:no|n)[)\]]?~$")
+CHOICE = rule(r"~[(\[]?(?:yes|y)~/~(?:no|n)[)\]]?~\Z")
 AFFIRMED = rule(r"yes|y|\+|positive|present")
 BULLET_ONLY = rule(r"[\s•*·|#>-]*(?:\d{1,2}[.)])?\s*")
 QUALIFIER = rule(r"(?: [\w'/-]+){0,5}~(?:\([^()\n]{0,40}\))?~")
@@ -31,7 +31,7 @@ BOX = rule(
     case=True,
 )
 WORD_BEHIND = rule(r"~(?P<word>yes|no|y|n|present|absent|denies)\b")
-WORD_BEFORE = rule(r"(?<![A-Za-z])(?P<word>yes|no|y|n)~$")
+WORD_BEFORE = rule(r"(?<![A-Za-z])(?P<word>yes|no|y|n)~\Z")
 WORD_NO = ("no", "n", "absent", "denies")
 RINGED = rule(
     r"(?:(?:y|yes)(?:~[/|]~| )(?P<no>\[~(?:n|no)~\]|\(~(?:n|no)~\)|(?:n|no)\*))"

@@ -47,7 +47,7 @@ LIST_STOP = rule(
     r"includes?|has|have)(?!\w)"
 )
 AVOID = rule(r"(?<![\w-])(?P<cue>avoid|avoided)(?!\w)")
-THERAPY_STOPPED = rule(r"(?:^|[\n,;:().\d])\s*$")
+THERAPY_STOPPED = rule(r"(?:^|[\n,;:().\d])\s*\Z")
 PERHAPS = rule(
     r"(?<![\w-])(?P<cue>possibl[ye]|probabl[ye]|prob|likely|unlikely|suspect(?:ed|s)?|presumed|"
     r"presumably|presumptive|provisional~:|questionable|equivocal|query|r/o|rule out|ruling out|"
@@ -59,7 +59,7 @@ PERHAPS = rule(
     r"(?: includes?|(?: for [^:\n.;]{1,40})?~:))(?!\w)"
 )
 LISTS_DOUBT = rule(r"rul|differential|ddx|considered")
-DENIED_DOUBT = rule(r"(?<!\w)(?:no|not|nothing to|lesion to) $")
+DENIED_DOUBT = rule(r"(?<!\w)(?:no|not|nothing to|lesion to) \Z")
 QUESTION = rule(r"(?:(?<=[\s(:,;/-])|(?<![^\n]))(?P<cue>\?{1,3})~(?=\w)")
 VERSUS = rule(rf"~,?~(?P<cue>vs\.?|versus)~(?:{ARTICLE} )?")
 LEAD_IN = rule(
@@ -83,23 +83,28 @@ def in_front(note: NoteForm) -> Iterator[Cue]:
         yield Cue("negation", *bare(note.text, found), heads)
     yield from _directly_denied(note)
     for found in AVOID.finditer(note.text):
-        heads = _directly_after(note, found.end(), lists=True)
+        first = _directly_after(note, found.end())
+        heads = [] if first is None else note.coordinated_after(first, lists=True)
         yield Cue("negation", *found.span("cue"), note.of_label(heads, "drug", "treatment"))
     for pattern in (PERHAPS, QUESTION):
         for found in pattern.finditer(note.text):
+            first = _directly_after(note, found.end())
+            if first is None or DENIED_DOUBT.search(note.before(found.start(), 12)):
+                continue
             lists = found.group().endswith(":") or LISTS_DOUBT.match(found["cue"]) is not None
-            heads = _directly_after(note, found.end(), lists=lists)
-            if heads and not DENIED_DOUBT.search(note.before(found.start(), 12)):
-                yield Cue("uncertain", *bare(note.text, found), heads)
+            heads = note.coordinated_after(first, lists=lists)
+            yield Cue("uncertain", *bare(note.text, found), heads)
 
 
 def _directly_denied(note: NoteForm) -> Iterator[Cue]:
     """Yield "no" and its like: of findings, "no" and "without" of therapies, "off" of these only."""
     for found in NO.finditer(note.text):
         cue = found["cue"].lower()
-        heads = _directly_after(note, found.end(), lists=found.group().endswith(":"))
-        if not heads or OTHER_DENIED.match(note.text, found.end()):
+        first = _directly_after(note, found.end())
+        if first is None or OTHER_DENIED.match(note.text, found.end()):
             continue
+        lists = found.group().endswith(":")
+        heads = note.coordinated_after(first, lists=lists, whole_clause=True)
         if cue == "off":
             stopped = THERAPY_STOPPED.search(note.before(found.start(), 3))
             heads = note.of_label(heads, "drug", "treatment") if stopped else []
@@ -110,15 +115,13 @@ def _directly_denied(note: NoteForm) -> Iterator[Cue]:
         yield Cue("negation", *bare(note.text, found), heads)
 
 
-def _directly_after(note: NoteForm, start: int, *, lists: bool) -> list[int]:
-    """Return the entity behind `start`, with fillers between them only, and its coordinates."""
+def _directly_after(note: NoteForm, start: int) -> int | None:
+    """Return the entity behind `start`, if only fillers stand between the two."""
     at = bisect_left(note.starts, start)
     if at == len(note.mains):
-        return []
-    first = note.mains[at]
-    if not FILLERS.fullmatch(note.text[start : note.entities[first].start]):
-        return []
-    return note.coordinated_after(first, lists=lists)
+        return None
+    place = note.entities[note.mains[at]].start
+    return note.mains[at] if FILLERS.fullmatch(note.text, start, place) else None
 
 
 def alternatives(note: NoteForm) -> Iterator[Cue]:

@@ -127,11 +127,14 @@ class NoteForm:
             at -= 1
         return found
 
-    def coordinated_after(self, first: int, *, lists: bool) -> list[int]:
+    def coordinated_after(
+        self, first: int, *, lists: bool, whole_clause: bool = False
+    ) -> list[int]:
         """Return entities that share what stands before `first`: "no fissure, fistula or abscess".
 
-        Without `lists`, a comma joins only where "or", "nor" or "/" ends the list, or the clause
-        ends with it ("No fever, chills.") and no item says that it is there ("a", "mild").
+        Without `lists`, a comma joins only where "or", "nor" or "/" ends the list, or, with
+        `whole_clause`, where the clause ends with it ("No fever, chills.") and no item says that it
+        is there ("a", "mild").
         """
         at = self.ranks[first]
         found, kept, plain = [first], 1, True
@@ -145,7 +148,7 @@ class NoteForm:
             found.append(following)
             kept = len(found) if strong or lists else kept
             at += 1
-        whole = plain and LIST_END.match(self.text, self.entities[found[-1]].end) is not None
+        whole = whole_clause and plain and LIST_END.match(self.text, self.entities[found[-1]].end) is not None
         return found if whole else found[:kept]
 
     def list_below(self, number: int) -> Iterator[tuple[int, int]]:

@@ -39,7 +39,7 @@ KIN_LEAD = rule(rf"~(?:[-–—:(]~)?(?:(?:died|also|{FILLER}) ){{0,3}}")
 # The relative tells of the patient, or is told something.
 HISTORIAN = rule(
     r"\b(?:says|states?|stated|reports?|reported|notes|feels|thinks|told) (?:us )?(?:that )?"
-    r"(?:his|her|their) $"
+    r"(?:his|her|their) \Z"
 )
 HIMSELF = rule(
     r"(?<!\w)(?:patient|pt|herself|himself|she|he|child|boy|girl|baby|infant|i|states|says|reports|"
@@ -149,7 +149,8 @@ def _clauses(
     for edge in [*edges, end]:
         if PATIENT_FIRST.match(note.text, start):
             return
-        kin = list(RELATIVE.finditer(note.text, start, edge))
+        named = RELATIVE.finditer(note.text, start, edge)
+        kin = [one for one in named if one["cue"].lower() != "family"]
         for i in note.within(start, edge):
             cue = _kin_of(note, note.entities[i], kin) or heading
             if cue:
