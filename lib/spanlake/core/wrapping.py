@@ -25,6 +25,7 @@ MARKER = re.compile(
         | [-–—*•·▪►●○◦‣∙➢→+>#@o] | [-*+>#=]{2,}                    # a bullet
         | \d{1,2}/\d{1,2}(?:/\d{2,4})?:                           # a date
         | (?:___\s|\[\*\*[^\]]{1,20}\]\s)?\d{1,2}:\d\d(?:[AP]M)?  # a time
+        | RX(?=\s\*)
         )(?=\s|$)
         | \d{1,4}\s{2,}(?=[A-Z]) | \#(?=[^\W\d_]) | \[[ xX]?\] | [☐☑☒✓✔]""",
     re.VERBOSE,
@@ -34,19 +35,25 @@ LABEL = re.compile(r"[^\W\d_][^:;.]{0,30}:(?:\s|$)")
 SIG = re.compile(r"sig\s?:", re.IGNORECASE)  # directions stand with the drug in the line above
 DOSE = re.compile(r"\d[\d.,/-]*\s?(?:mg|mcg|g|ml|units?|meq|cc|%)(?!\w)", re.IGNORECASE)
 AMOUNT = re.compile(
-    r"\d\s?(?:mg|mcg|g|ml|units?|meq|cc|puffs?)$|\b(?:tab(?:let)?s?|cap(?:sule)?s?|PO|IV|IM|SC|SUBQ)$",
+    r"\d\s?(?:mg|mcg|g|ml|units?|meq|cc|puffs?)$|\(\d\)$|\b(?:tab(?:let)?s?|cap(?:sule)?s?|PO|IV|IM|SC|SUBQ)$",
     re.IGNORECASE,
 )
-USE = re.compile(r"(?:PO|IV|IM|SC|SQ|SUBQ|SL|PR|BID|TID|QID|DAILY|HS|Q[A-Z]{1,3}|Q\d+H|PRN)\b")
+USE = re.compile(
+    r"""(?:PO|IV|IM|SC|SQ|SUBQ|SL|PR|BID|TID|QID|DAILY|HS|Q[A-Z]{1,3}|Q\d+H|PRN|Capsule|Tablet
+    |once|twice|(?:two|three|four)\s+times|daily|nightly|weekly|every|by\s+mouth|as\s+needed
+    |at\s+bedtime)\b""",
+    re.VERBOSE,
+)
 RULE = re.compile(r"[-=_*~#]{3,}$")
 CELLS = re.compile(r"\||[^\s.:?!]\s?(?:\t| {3})\s*\S|\.{4}")  # a row of a table
 BRACKETED = re.compile(r"\([A-Z][^()]*\)$")
 LETTER = re.compile(
-    r"dear\b|(?:.{0,12}\b)?(?:sincerely|regards|respectfully|thank you|thanks|best|yours)\b.{0,12},$",
+    r"dear\b|(?:.{0,12}\b)?(?:sincerely|regards|respectfully|thank you|thanks|best|yours)\b"
+    r".{0,12},$",
     re.IGNORECASE,
 )
 FIRST_WORD = re.compile(r"\S{1,30}")
-SENTENCE_END = re.compile(r"[^\W\d_]{2}[.!?](?:\s+[A-Z]|$)")
+SENTENCE_END = re.compile(r"[^\W\d_]{2}[.!](?:\s+[A-Z]|$)")
 ENDED = (".", "!", "?", ":", "…")
 ANSWER = re.compile(r"(?:[-–—:?=|>]|\.\.)$")  # before "no": a value, not the start of a phrase
 NEIGHBOURS = 12  # lines of a stretch; a line's neighbourhood is its stretch and the ones beside it
@@ -68,13 +75,14 @@ JOINING = frozenset(
     our these those there some such both each can could may might must shall should would
     then denies denied deny w/ w/o s/p h/o r/o c/w d/t 2/2 & very""".split()
 )
+COUNTED = frozenset("day age aged stage grade type class phase last past approximately pod".split())
 ANSWERS = frozenset("no not denies denied any none".split())
 # Adjectives and the like that a noun in lower case follows, beside those known by their endings.
 BEFORE_A_NOUN = frozenset(
     """acute left right upper lower middle mild moderate severe new old prior recent recurrent small
-    large moderately mildly severely slightly significant free great chest back heart blood bowel
-    deep diffuse other further more less most intermittent persistent possible likely probable high
-    low good poor first second third last next year years-old year-old well congestive""".split()
+    large moderately mildly severely slightly significant deep diffuse other further known second
+    intermittent persistent possible likely probable first third last next year years-old year-old
+    congestive""".split()
 )
 ADJECTIVE = re.compile(r"[a-z-]{3,}(?:al|ic|ary|ous|ular|eal|oid|tory|tive)$")
 NOUN = frozenset(
@@ -98,10 +106,11 @@ RUNNING = frozenset(
 # A capital on one of these begins a sentence: it is no name.
 STARTERS = frozenset(
     """a after all also although an and any are as at because both but by can continue denies did
-    do does during each following for from given has have he her here his however if in is it its
+    do does during each following for from given has have he her here his however i if in is it its
     my no of on once other our patient please pt she should since some take the then there they
     this these those to today under upon was we were what when while will with you your""".split()
 )
+STARTS = frozenset(word.capitalize() for word in STARTERS - {"i"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,9 @@ def _joined(lines: Sequence[Line], breaks: Sequence[Break]) -> Iterator[bool]:
 
 
 def _in_paragraph(breaks: Sequence[Break], widths: Sequence[int]) -> Iterator[bool]:
-    full = [b.least - width // 6 <= width <= b.most for b, width in zip(breaks, widths, strict=True)]
+    full = [
+        b.least - width // 6 <= width <= b.most for b, width in zip(breaks, widths, strict=True)
+    ]
     torn = sum(b.torn for b in breaks)
     running = 0 < torn >= TORN * sum(full)
     for b, width, is_full in zip(breaks, widths, full, strict=True):
@@ -243,10 +254,14 @@ def _prose(above: Line, below: Line, last: str) -> tuple[bool | None, bool]:
         return False if ended or labelled or above.columns < WIDE else None, False
     if above.text.endswith((",", "(", "/")) and not LETTER.match(above.text):
         return True, below.text[0].islower()
-    if _dose(above.text, below.text):
+    if _dose(above.text, below.text) or (
+        last in COUNTED and " " in above.text and below.text[0].isdigit()
+    ):
         return True, False
     if above.text.isupper() and below.text.upper() != below.text:
         return None if ended or len(above.text) < 5 else False, False
+    if last in ANSWERS and last != "denies" and _first_word(below.text).istitle():
+        return None if ended else False, False  # "Smoker no" above "Drinks wine"
     torn = _torn(above.text, below.text, last) and (not ended or last in JOINING)
     if torn or (not ended and below.text[0].islower() and len(above.text) >= LONG):
         return True, torn
@@ -264,13 +279,20 @@ def _torn(above: str, below: str, last: str) -> bool:
     """Tell whether the words at a line break show it to be in the midst of running text."""
     if last in OPEN or last in JOINING:
         return True
+    word = _first_word(below)
+    if last in BEFORE_A_NOUN and word.isalpha() and word.isupper():
+        return True  # "prior MI"
     if not (below[0].islower() or (above.isupper() and below.isupper())):
         return False
     if last in BEFORE_A_NOUN or (ADJECTIVE.match(last) and last not in NOUN):
         return True
-    if _first_word(below).lower() in GOING_ON:
+    if word.lower() in GOING_ON:
         return True
-    return not above.isupper() and (_running(above) or SENTENCE_END.search(below) is not None)
+    return (
+        not above.isupper()
+        and word != "no"
+        and (_running(above) or SENTENCE_END.search(below) is not None)
+    )
 
 
 def _running(text: str) -> bool:
@@ -300,6 +322,3 @@ def _last_word(text: str) -> str:
     if before and word.lower() in ANSWERS and ANSWER.search(before[-1]):
         return ""
     return word.lower()
-
-
-STARTS = frozenset(word.capitalize() for word in STARTERS)
