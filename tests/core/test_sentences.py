@@ -59,12 +59,31 @@ def test_a_section_is_a_normal_name_and_never_unset_again(note_text):
     assert "" not in names[next((i for i, name in enumerate(names) if name), len(names)) :]
 
 
+def test_a_byte_order_mark_is_no_word():
+    note = "\ufeffCHIEF COMPLAINT: cough\nNo fever"
+    assert texts(note) == ["CHIEF COMPLAINT: cough", "No fever"]
+    assert sections(note) == ["chief complaint", "chief complaint"]
+    assert split(note)[0].span.start == 1
+
+
+def test_the_number_of_an_item_stays_with_its_item_and_a_value_with_its_name():
+    assert texts("1. CAP 2. COPD exac. 3. CKD stage 3. Stable. 4. DM") == [
+        "1. CAP",
+        "2. COPD exac.",
+        "3. CKD stage 3.",
+        "Stable.",
+        "4. DM",
+    ]
+
+
 @given(nasty)
 def test_splitting_twice_gives_the_same(note_text):
     assert split(note_text) == split(note_text)
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\n\r\n\t", "\f\v\x85\u2028\xa0"])
+@pytest.mark.parametrize(
+    "blank", ["", " ", "\n\r\n\t", "\f\v\x85\u2028\xa0", "\ufeff", "\ufeff \r\n"]
+)
 def test_a_blank_note_has_no_sentences(blank):
     assert split(blank) == []
 
@@ -97,6 +116,15 @@ def test_huge_and_degenerate_notes_are_split_whole():
         "PLAN: 1. Aspirin daily.",
         "See www.Example.org or write to a.b@Example.org today.",
         "Patient is well. he walks.",
+        "Vit. D 1000 units daily",
+        "Inj. X was given",
+        "Tab. X and tab. Paracetamol 500 mg",
+        "Hb 9.1, plt. 210",
+        "5 ft. 6 in. tall",
+        "COPD exac. on steroids",
+        "AHI ......... 66/h",
+        "Migraine with aura? NO",
+        "Seizure?   YES - once",
     ],
 )
 def test_a_full_stop_within_a_sentence_does_not_end_it(sentence):
@@ -119,6 +147,14 @@ def test_a_full_stop_within_a_sentence_does_not_end_it(sentence):
         ("Nausea , vomiting .", "She was discharged ."),
         ("Etiology unclear…", "Labs pending."),
         ("Fever 🤒.", "İstanbul trip noted."),
+        ("1. CAP", "2. COPD exac."),
+        ("A/P: 1. cough", "2. fever"),
+        ("COPD exac.", "Continue nebulizers."),
+        ("Takes 1 tab.", "Lisinopril was stopped."),
+        ("Two salt tabs.", "Sodium rose."),
+        ("Any fever?", "No cough."),
+        ("Seen by Dr. X.", "I agree."),
+        ("Pain is 0.", "Sutures removed."),
     ],
 )
 def test_a_full_stop_between_sentences_parts_them(first, second):

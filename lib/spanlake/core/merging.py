@@ -17,6 +17,7 @@ from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Annotation, Entity, Relation
 from spanlake.core.units import Extraction, Note, Sentence
+from spanlake.core.wrapping import BLANK
 
 State = Literal["done", "empty", "failed", "quarantined"]
 DERIVE_VERSION = "2"  # raise by hand when the rows of an unchanged note would change
@@ -103,7 +104,7 @@ def merge(
     """
     if len(sentences) != len(extractions):
         raise ValueError(f"{len(sentences)} sentences but {len(extractions)} extractions")
-    if not sentences and note.note_text.strip():
+    if not sentences and note.note_text.strip(BLANK):
         raise DataError(f"note {note.note_id} has text but no sentences")
     chars = len(note.note_text)
     seen = chars - sum(_unseen(s, e) for s, e in zip(sentences, extractions, strict=True))

@@ -12,38 +12,39 @@ from collections.abc import Iterator, Sequence
 from spanlake.core.sections import heading
 from spanlake.core.spans import Span
 from spanlake.core.units import Sentence
-from spanlake.core.wrapping import RULE, Line, blocks_of
+from spanlake.core.wrapping import COUNTED, OPEN, RULE, STARTERS, Line, blocks_of
 
-SPLITTER_VERSION = "1"  # raise it whenever a sentence or section of any note could change
+SPLITTER_VERSION = "2"  # raise it whenever a sentence or section of any note could change
 
 MARK = re.compile(r"""[.!?…]+[)\]}"'’”]*|,(?=\S)""")
-SPACE = re.compile(r"\s*")
+SPACE = re.compile(r"[\s\ufeff]*")
 ITEM_NUMBER = re.compile(r"(?:\d{1,2}|[a-z])$")
+NUMBER = re.compile(r"(?<!\S)\d{1,2}$")
 ITEM = re.compile(r"\(?\d{1,2}\s?[.)]+\s")
 CAPITALS = re.compile(r"[A-Z][A-Z &/()'\-]{2,60}:")
 RUN_ON = re.compile(r"[A-Z][a-z]{0,20}[\s,]")
 NEXT_WORD = re.compile(r"\W{0,3}([^\W_]{1,20})")
+ANSWER = re.compile(r"(?:yes|no|none|y|n)(?=\s*(?:$|[.,;:|()–—-])|\s*\n|\s\s)", re.IGNORECASE)
 REACH = 24  # characters on either side of a full stop that may decide
 
 # Never the last word of a sentence.
-LEADING = frozenset("dr drs mr mrs ms mx prof st vs e.g i.e cf approx fig ca gen rev".split())
+LEADING = frozenset(
+    "dr drs mr mrs ms mx prof st vs e.g i.e cf approx fig ca gen rev vit est sust".split()
+)
 # Not the last word when a number follows.
 NUMBERED = frozenset(
-    """no nos vol temp resp wt ht gr ph jan feb mar apr jun jul aug sep sept oct nov dec""".split()
+    """no nos vol temp resp wt ht gr ph jan feb mar apr jun jul aug sep sept oct nov dec plt
+    plts hb hgb hct wbc ft""".split()
 )
 # May be the last word: then a word with a capital follows, or the number of an item. So may
 # every word with a full stop inside ("p.o.", "b.i.d.").
 SHORT = frozenset(
     """po bid tid qid qd qhs hs prn iv im sq subq pr pt pts tab tabs cap caps inj susp oz lb lbs mg
     mcg ml cc cm mm kg hr hrs min sec wk mo yr yrs q am pm etc inc ltd co jr sr ave dept bili alk
-    phos dx hx tx rx fx sx abd ext neuro resp""".split()
+    phos dx hx tx rx fx sx abd ext neuro resp exac""".split()
 )
-# What often begins a sentence and is hardly ever a name: after an initial only these begin one.
-STARTERS = frozenset(
-    """a after all also although an and any as at because both but during each following for from
-    given he her his however i if in is it its my no of on once our patient please she since some
-    the then there they this these those to today under upon was we when while with""".split()
-)
+# Stand before a drug's name ("Tab. Aspirin"), unless a number stands before them ("1 tab. daily").
+FORMS = frozenset("tab cap inj syr syp susp oint".split())
 
 
 def split(note_text: str) -> list[Sentence]:
@@ -79,12 +80,32 @@ def _section(note_text: str, start: int, end: int, block: list[Line]) -> str | N
 
 def _pieces(note_text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield the offsets of a block's sentences."""
+    wanted = -1  # the number of the next item, once items have begun
     for mark in MARK.finditer(note_text, start, end):
         after = _skip_space(note_text, mark.end(), end)
+        number = NUMBER.search(note_text, max(start, mark.start() - 2), mark.start())
+        if number and after > mark.end():
+            words = note_text[max(start, number.start() - REACH) : number.start()].split()
+            if words and int(number.group()) == wanted and _may_end(words[-1].lower()):
+                yield start, _end_before(note_text, number.start())
+                start = number.start()
+            if start == number.start() or _opens([*words, ""]):
+                wanted = int(number.group()) + 1
         if after < end and _ends(note_text, start, mark, after):
             yield start, mark.end()
             start = after
     yield start, end
+
+
+def _may_end(word: str) -> bool:
+    """Tell whether an item may end in a word; a number after "of" or "grade" is the word's own."""
+    return word not in OPEN and word not in COUNTED
+
+
+def _end_before(text: str, end: int) -> int:
+    while text[end - 1].isspace() or text[end - 1] == "\ufeff":
+        end -= 1
+    return end
 
 
 def _skip_space(note_text: str, start: int, end: int) -> int:
@@ -102,6 +123,10 @@ def _ends(text: str, start: int, mark: re.Match[str], after: int) -> bool:
         return False
     if after == mark.end():  # "was noted.The patient", but not "www.Name.org"
         return before[-3:].isalpha() and before[-3:].islower() and bool(RUN_ON.match(following))
+    if mark.group().startswith("..") and before[-1].isspace():
+        return False  # dots that lead to a value
+    if mark.group()[0] == "?" and ANSWER.match(text, after):
+        return False
     if mark.group()[0] != ".":
         return not before[-1].isspace()  # "rule out ? PE" asks within a sentence
     if CAPITALS.match(text, after):
@@ -132,6 +157,8 @@ def _full_stop(before: str, following: str, *, first: bool, closed: bool) -> boo
         return False
     if word in LEADING or (word in NUMBERED and following[0].isdigit()):
         return False
+    if word in FORMS and not (len(words) > 1 and words[-2][-1].isdigit()):
+        return _word(following).lower() in STARTERS
     if len(word) == 1 and word.isalpha():
         return _word(following).lower() in STARTERS or bool(ITEM.match(following))
     if "." in word or word in SHORT:
