@@ -47,7 +47,7 @@ NEGATION = rule(
     rf"{PLACE}~[:;|–—-]*~{AUXILIARY}(?P<cue>(?:effectively )?(?:ruled|r/o'?d) out|"
     rf"(?:{ADVERB} )?excluded|negated|(?:could|can) be excluded"
     rf"|not (?:been )?(?:{ADVERB} )?(?:{VERBS}|a (?:concern|feature))"
-    rf"|(?:none|nil|no) {VERBS}|never (?:been )?{VERBS}"
+    rf"|(?:none|nil) {VERBS}|no {VERBS}{END}|never (?:been )?{VERBS}"
     r"|(?:did|has|have|had) not (?:occur(?:red)?|recur(?:red)?|develop(?:ed)?|happen(?:ed)?)"
     r"|(?:absent|denied|denies|nil|never|none(?: (?:this|since|so|in|at) \w+)?|negative|neg|no|"
     r"zero|not (?:an )?(?:issue|problem)|no (?:signs?|history|evidence|symptoms?|episodes?|"
