@@ -51,8 +51,8 @@ class Expression(Model):
     sql: str
 
 
-# The shell and YAML take some characters for themselves.
-CHARACTERS = {"tab": "\t", "\\t": "\t", "pipe": "|"}
+# The shell and YAML take some characters for themselves: of a | alone YAML makes an empty text.
+CHARACTERS = {"tab": "\t", "\\t": "\t", "pipe": "|", "": "|"}
 
 
 class SourceConfig(Model):
@@ -82,9 +82,9 @@ class SourceConfig(Model):
     @field_validator("delimiter", "quote", "escape", mode="before")
     @classmethod
     def _one_character(cls, given: Any, info: ValidationInfo) -> Any:
-        character = CHARACTERS.get(given, given) if isinstance(given, str) else given
-        if character is None and info.field_name != "delimiter":
+        if given in (None, "") and info.field_name != "delimiter":
             return None
+        character = CHARACTERS.get(given, given) if isinstance(given, str) else given
         if not isinstance(character, str) or len(character) != 1 or character in "\r\n":
             raise ValueError(
                 f"one character is expected (or tab, or pipe), found {character!r}; YAML needs"

@@ -11,7 +11,10 @@ from spanlake.core.errors import ConfigError
 IDS = ("note_id", "patient_id", "encounter_id")
 TEXT = (T.StringType, T.CharType, T.VarcharType, T.BinaryType, T.NullType)
 PLAIN = (T.IntegralType, T.DateType, T.TimestampType, T.TimestampNTZType)
-EXACT = {T.DoubleType: 2**53, T.FloatType: 2**24}  # whole numbers up to here are exact
+EXACT: dict[type[T.DataType], int] = {
+    T.DoubleType: 2**53,
+    T.FloatType: 2**24,
+}  # whole numbers up to here are exact
 
 
 def cast_to(ours: str, column: Column, kind: T.DataType) -> tuple[Column, Column | None]:

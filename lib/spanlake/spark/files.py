@@ -1,9 +1,9 @@
 """The files of a source, each read as a stream by one task, whatever file system they are on.
 
-On a mounted file system (a path, `file:`, /Volumes, /dbfs) we list the folder ourselves, since Spark
-leaves out names that begin with `_` or `.`, and a task opens its file: MIMIC's NOTEEVENTS.csv has
-4 GB, and memory stays bounded. Elsewhere (S3, HDFS ...) Spark hands over whole files as bytes, which
-no row holds above 2 GB: such a file is refused, to be split or copied to a mounted path.
+On a mounted file system (a path, `file:`, /Volumes, /dbfs) we list the folder ourselves, since
+Spark leaves out names that begin with `_` or `.`, and a task opens its file: MIMIC's NOTEEVENTS.csv
+has 4 GB, and memory stays bounded. Elsewhere (S3, HDFS ...) Spark hands over whole files as bytes,
+which no row holds above 2 GB: such a file is refused, to be split or copied to a mounted path.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _is_mounted(spark: SparkSession, path: str) -> bool:
 def _default_system(spark: SparkSession) -> str:
     """Return the URL of the file system of plain paths; "" where Spark Connect does not tell."""
     try:
-        return str(spark._jsc.hadoopConfiguration().get("fs.defaultFS"))  # type: ignore[attr-defined]
+        return str(spark._jsc.hadoopConfiguration().get("fs.defaultFS"))
     except Exception:
         return ""
 
@@ -168,7 +168,7 @@ def _raise(error: OSError) -> None:
 
 
 def _stored_files(spark: SparkSession, path: str) -> list[Files]:
-    """Return the files with bytes, as Spark lists them, and those without, which it does not read."""
+    """Return the files with bytes, as Spark lists them, and those without, which it skips."""
     _refuse_hidden(spark, path)
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", True)
     stored = reader.load(path)
@@ -189,10 +189,10 @@ def _stored_files(spark: SparkSession, path: str) -> list[Files]:
 
 
 def _refuse_hidden(spark: SparkSession, path: str) -> None:
-    """Raise DataError for `_x.txt` and the like right in a folder that Spark lists: it drops them."""
+    """Raise DataError for `_x.txt` and the like in a folder that Spark lists: it drops them."""
     try:
         pattern = spark._jvm.org.apache.hadoop.fs.Path(f"{path.rstrip('/')}/[_.]*.*")  # type: ignore[union-attr]
-        system = pattern.getFileSystem(spark._jsc.hadoopConfiguration())  # type: ignore[attr-defined]
+        system = pattern.getFileSystem(spark._jsc.hadoopConfiguration())
         names = [status.getPath().getName() for status in system.globStatus(pattern) or ()]
     except Exception:  # Spark Connect, or a pattern that is none: what Spark lists is read
         return
@@ -214,7 +214,7 @@ def _below(root: str, path: str) -> str:
 
 
 def _opener(path: str) -> Opener:
-    return lambda: _unpacked(path, open(path, "rb"))  # noqa: SIM115 closed by the reader
+    return lambda: _unpacked(path, open(path, "rb"))
 
 
 def _bytes_opener(path: str, content: bytes) -> Opener:

@@ -75,12 +75,8 @@ def _check(rows: DataFrame, config: IngestConfig) -> dict[str, int]:
     if problems:
         raise DataError(f"{read.notes_read} notes read, none written: " + "; ".join(problems))
     counted = {name: read[name] for name in ("rows_read", "rows_left_out")}
-    return {
-        **counted,
-        "rows_refused": 0,
-        "notes_read": read.notes_read,
-        "notes_blank": read.notes_blank,
-    }
+    notes = {name: read[name] for name in ("notes_read", "notes_blank")}
+    return {**counted, "rows_refused": 0, **notes}
 
 
 def _problems(row: dict[str, int], config: IngestConfig) -> list[str]:

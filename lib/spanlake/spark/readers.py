@@ -1,7 +1,7 @@
 """What a task makes of one file of a source: rows, or one row that says why it cannot be read.
 
-A row is the fields that were asked for, then FAULT and PLACE, which are null in a row of the source.
-Nothing of a file's text is in FAULT or PLACE.
+A row is the fields that were asked for, then what is wrong and where: both are null in a row of the
+source, and never hold a file's text.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def update_sentences(tables: Tables) -> dict[str, int]:
 
 def has_text() -> Column:
     """Tell whether note_text has anything but white space, as the splitter understands it."""
-    return F.col("note_text").rlike(r"[^\s\p{Z}\x1c-\x1f\x85]")
+    return F.col("note_text").rlike(r"[^\s\p{Z}\x1c-\x1f\x85\x{FEFF}]")
 
 
 def _texts(tables: Tables) -> DataFrame:

@@ -198,7 +198,7 @@ def _where(raw: DataFrame, source: SourceConfig, hint: str) -> Column:
 def _our_columns(
     raw: DataFrame, source: SourceConfig, found: _Source
 ) -> dict[str, tuple[Column, Column | None]]:
-    """Return each of our columns with what is wrong with its values, which is null where nothing."""
+    """Return each of our columns, and what is wrong with its values (null: nothing)."""
     own = {"note_id": "note_id", "note_text": "note_text"}
     mapped = {**(OMOP if source.format == "omop" else own), **source.columns}
     names = [theirs for theirs in mapped.values() if isinstance(theirs, str)]
@@ -232,7 +232,7 @@ def _missing(missing: list[str], raw: DataFrame, source: SourceConfig, found: _S
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         return (
             f"source has no column {', '.join(partly)} in every file: {files[0]}{more} lacks"
-            f" {partly[0]}, which others have. Take the files that lack it from the source, or add it"
+            f" {partly[0]}, which others have. Leave out the files that lack it, or add it there"
         )
     single = [header[0] for header in found.headers if len(header) == 1]
     if single:
