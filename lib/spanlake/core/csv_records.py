@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import BufferedIOBase
 
 BLOCK = 1 << 18  # bytes read at once, at least
 MOST_FIELD = 1 << 28  # characters: a longer field is an open quote of a long file
@@ -43,7 +43,7 @@ class CsvReader:
     between quotes "". Blank lines and a byte-order mark are skipped.
     """
 
-    def __init__(self, stream: BinaryIO, encoding: str, dialect: Dialect) -> None:
+    def __init__(self, stream: BufferedIOBase, encoding: str, dialect: Dialect) -> None:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._encoding = encoding
@@ -141,12 +141,7 @@ class CsvReader:
         self._text, self._at = self._text[self._at :] + more, 0
 
     def _read(self, size: int) -> str:
-        try:
-            data = self._stream.read(size)
-        except (EOFError, OSError, zlib.error) as error:
-            self._problem = f"the file is cut off or broken ({type(error).__name__})"
-            return ""
-        self._ended = not data
+        data = self._bytes(size)
         held = len(self._decoder.getstate()[0])
         try:
             return self._decoder.decode(data, final=self._ended)
@@ -154,6 +149,18 @@ class CsvReader:
             self._ended = False
             self._problem = f"bytes that are not {self._encoding} (set source.encoding)"
             return self._decoder.decode(data[: max(0, error.start - held)])
+
+    def _bytes(self, size: int) -> bytes:
+        """Return at least `size` bytes, or what there is before the end or before a fault."""
+        parts: list[bytes] = []
+        try:
+            while size > 0 and not self._ended:
+                parts.append(self._stream.read1(size))
+                self._ended = not parts[-1]
+                size -= len(parts[-1])
+        except (EOFError, OSError, zlib.error) as error:
+            self._problem = f"the file is cut off or broken ({type(error).__name__})"
+        return b"".join(parts)
 
     def _fault(self, problem: str, at: int) -> CsvFault:
         line = self._line + _lines(self._text, 0, at)

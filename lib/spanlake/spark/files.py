@@ -18,8 +18,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BufferedIOBase
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import cast
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 1000, 4_000_000  # of a batch that goes to Sp
 NAMED = 10  # files in an error
 HIDDEN = ("_", ".")
 
-Opener = Callable[[], BinaryIO]
+Opener = Callable[[], BufferedIOBase]
 Reader = Callable[[str, Opener], Iterator[Sequence[str | None]]]
 
 
@@ -221,11 +222,11 @@ def _bytes_opener(path: str, content: bytes) -> Opener:
     return lambda: _unpacked(path, io.BytesIO(content))
 
 
-def _unpacked(path: str, stream: BinaryIO) -> BinaryIO:
+def _unpacked(path: str, stream: BufferedIOBase) -> BufferedIOBase:
     suffix = PurePosixPath(path).suffix.lower()
     if suffix == ".gz":
-        return cast(BinaryIO, gzip.open(stream))
-    return cast(BinaryIO, bz2.open(stream)) if suffix == ".bz2" else stream
+        return cast(BufferedIOBase, gzip.open(stream))
+    return cast(BufferedIOBase, bz2.open(stream)) if suffix == ".bz2" else stream
 
 
 def _batches(

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from spanlake.core.csv_records import CsvFault, CsvReader, Dialect
 from spanlake.spark.files import Opener, Reader
@@ -116,7 +116,9 @@ def _objects(opener: Opener, encoding: str) -> Iterator[dict[str, Any]]:
     number = 0
     with opener() as stream:
         # Wrong bytes become lone surrogates, which name their line; UTF-16 knows no such thing.
-        lines = io.TextIOWrapper(stream, encoding, errors="surrogateescape", newline="")
+        lines = io.TextIOWrapper(
+            cast(BinaryIO, stream), encoding, errors="surrogateescape", newline=""
+        )
         try:
             for number, line in enumerate(lines, 1):
                 text = line.removeprefix("\ufeff") if number == 1 else line

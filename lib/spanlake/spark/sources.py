@@ -56,11 +56,9 @@ class _Source:
     headers: Sequence[list[str]] = ()  # of CSV
 
     def hint(self) -> str:
-        """Return which files lack a column that others have, for an error about a column."""
-        if not self.lacking:
-            return ""
-        files = sorted({file for lacking in self.lacking.values() for file in lacking})
-        return f" (columns that not every file has: {named(list(self.lacking))}; see {files[0]})"
+        """Return which columns are not those of every file, for an error about a column."""
+        told = [f"{named([name])} is not in {files[0]}" for name, files in self.lacking.items()]
+        return f" (not every file has all columns: {', '.join(told[:MOST_TOLD])})" if told else ""
 
 
 def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
