@@ -64,7 +64,8 @@ class _Source:
 def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
     """Return every row of the source with our columns, all strings, and whether it is TAKEN.
 
-    Text is not touched. The frame is persisted, since it is read more than once: unpersist it.
+    Text is not touched. The frame is persisted, since it is read more than once: unpersist the
+    frame itself, for Spark would take its rows for those of the same source's next reading.
     Raises ConfigError for a source or a column that is not there, and DataError with counts for
     files, records and values that cannot be taken.
     """
@@ -78,7 +79,7 @@ def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
     except BaseException:
         rows.unpersist()
         raise
-    return rows.drop(FAULT, PLACE)
+    return rows
 
 
 def conditions(source: SourceConfig) -> tuple[str, str | None]:
