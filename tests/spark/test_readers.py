@@ -39,6 +39,14 @@ def test_whole_numbers_of_json_have_no_point(number, text):
     assert rows(f'{{"a": {number}}}'.encode(), ["a"]) == [(text,)]
 
 
+@pytest.mark.parametrize("value", ["true", '["x"]', '{"x": "y"}'])
+def test_a_value_that_is_no_text_is_refused_where_a_text_is_asked_for(value):
+    line = f'{{"a": 1, "b": {value}}}\n'.encode()
+    assert len(rows(line, ["a", "b"])) == 1
+    problem = told(json_rows("utf-8", ["a", "b"], ["b"]), line)
+    assert problem == "n.jsonl: line 1: b is neither a text nor a number"
+
+
 def test_a_mark_blank_lines_and_an_array_of_objects_are_read():
     data = b'\xef\xbb\xbf{"a": "1"}\r\n\r\n[{"a": null}, {"a": true}]\n'
     assert rows(data, ["a"]) == [("1",), (None,), ("true",)]

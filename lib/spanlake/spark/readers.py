@@ -88,12 +88,16 @@ def json_keys(encoding: str) -> Reader:
     return read
 
 
-def json_rows(encoding: str, columns: Sequence[str]) -> Reader:
-    """Return a reader of the values of these keys; arrays and objects stay JSON."""
+def json_rows(encoding: str, columns: Sequence[str], texts: Sequence[str] = ()) -> Reader:
+    """Return a reader of the values of these keys; arrays and objects stay JSON.
+
+    Those of `texts` are refused where they are neither texts nor numbers.
+    """
+    refused = frozenset(texts)
 
     def read(name: str, opener: Opener) -> Iterator[Row]:
         try:
-            for values in _objects(opener, encoding):
+            for values in _objects(opener, encoding, refused):
                 yield *(_as_text(values.get(column)) for column in columns), None, None
         except (JsonFault, *BROKEN) as error:
             yield *(None for _ in columns), UNREADABLE, f"{name}: {_told(error)}"
@@ -111,7 +115,9 @@ def _told(error: Exception) -> str:
     return f"cut off or broken ({type(error).__name__})"
 
 
-def _objects(opener: Opener, encoding: str) -> Iterator[dict[str, Any]]:
+def _objects(
+    opener: Opener, encoding: str, texts: frozenset[str] = frozenset()
+) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file of JSON lines; raises JsonFault at the first that is none."""
     number = 0
     with opener() as stream:
@@ -123,12 +129,12 @@ def _objects(opener: Opener, encoding: str) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(lines, 1):
                 text = line.removeprefix("\ufeff") if number == 1 else line
                 if text.strip():
-                    yield from _parsed(text, number, encoding)
+                    yield from _parsed(text, number, encoding, texts)
         except UnicodeDecodeError:
             raise JsonFault(f"behind line {number}: bytes that are not {encoding}") from None
 
 
-def _parsed(line: str, number: int, encoding: str) -> list[dict[str, Any]]:
+def _parsed(line: str, number: int, encoding: str, texts: frozenset[str]) -> list[dict[str, Any]]:
     if not _is_text(line):
         raise JsonFault(f"line {number}: bytes that are not {encoding} (set source.encoding)")
     try:
@@ -140,6 +146,14 @@ def _parsed(line: str, number: int, encoding: str) -> list[dict[str, Any]]:
     values = found if isinstance(found, list) else [found]
     if not all(isinstance(value, dict) for value in values):
         raise JsonFault(f"line {number}: JSON, but no object")
+    wrong = [
+        name
+        for value in values
+        for name in texts & value.keys()
+        if not isinstance(value[name], str | None)
+    ]
+    if wrong:
+        raise JsonFault(f"line {number}: {wrong[0]} is neither a text nor a number")
     if "\\u" in line and not _is_text(json.dumps(found, ensure_ascii=False)):
         raise JsonFault(f"line {number}: {SURROGATE}")
     return values

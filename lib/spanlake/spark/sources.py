@@ -98,7 +98,7 @@ def _read(spark: SparkSession, source: SourceConfig) -> _Source:
     if source.format == "text":
         return _Source(_read_text(spark, path, encoding))
     if source.format == "jsonl":
-        return _read_jsonl(spark, path, encoding)
+        return _read_jsonl(spark, path, encoding, _names(source))
     if source.format == "csv" or (source.format == "omop" and ".csv" in path.lower()[-8:]):
         return _read_csv(spark, path, encoding, dialect)
     kind = "parquet" if source.format == "parquet" else "delta"
@@ -127,14 +127,14 @@ def _read_csv(spark: SparkSession, path: str, encoding: str, dialect: Dialect) -
     return _Source(frame, lacking, list(headers.values()))
 
 
-def _read_jsonl(spark: SparkSession, path: str, encoding: str) -> _Source:
+def _read_jsonl(spark: SparkSession, path: str, encoding: str, texts: Sequence[str]) -> _Source:
     """Read one object a line: the keys that any of them has, and null where there is none."""
     files = source_files(spark, path, _is_data("jsonl"))
     keys = _columns(files, json_keys(encoding))
     names = list(dict.fromkeys(key for some in keys.values() for key in some))
     if not names:
         raise DataError(f"source {path}: no rows: nothing has been written")
-    return _Source(_rows(files, json_rows(encoding, names), names))
+    return _Source(_rows(files, json_rows(encoding, names, texts), names))
 
 
 def _is_data(kind: str) -> Callable[[str], bool]:
@@ -198,10 +198,8 @@ def _our_columns(
     raw: DataFrame, source: SourceConfig, found: _Source
 ) -> dict[str, tuple[Column, Column | None]]:
     """Return each of our columns, and what is wrong with its values (null: nothing)."""
-    own = {"note_id": "note_id", "note_text": "note_text"}
-    mapped = {**(OMOP if source.format == "omop" else own), **source.columns}
-    names = [theirs for theirs in mapped.values() if isinstance(theirs, str)]
-    missing = sorted(name for name in names if name not in raw.columns)
+    mapped = _mapped(source)
+    missing = sorted(name for name in _names(source) if name not in raw.columns)
     if missing:
         raise ConfigError(_missing(missing, raw, source, found))
     columns: dict[str, tuple[Column, Column | None]] = {}
@@ -216,6 +214,16 @@ def _our_columns(
             kind = raw.select(column.alias(ours)).schema[0].dataType
         columns[ours] = cast_to(ours, column, kind)
     return columns
+
+
+def _mapped(source: SourceConfig) -> dict[str, str | Expression]:
+    own = {"note_id": "note_id", "note_text": "note_text"}
+    return {**(OMOP if source.format == "omop" else own), **source.columns}
+
+
+def _names(source: SourceConfig) -> list[str]:
+    """Return the source's columns that ours are taken from as they are."""
+    return [theirs for theirs in _mapped(source).values() if isinstance(theirs, str)]
 
 
 def _column(theirs: str | Expression) -> Column:
