@@ -10,7 +10,7 @@ import sys
 
 from spanlake.core.config import IngestConfig, load_config
 from spanlake.spark.arguments import parser, run_job, table_of
-from spanlake.spark.ingest import ingest, length_percentiles
+from spanlake.spark.ingest import facts_of, ingest, length_percentiles
 from spanlake.spark.runs import Run
 from spanlake.spark.session import get_session
 from spanlake.spark.tables import Tables
@@ -21,7 +21,8 @@ def job(arguments: argparse.Namespace) -> int:
     tables = Tables(get_session("spanlake ingest"), config.tables)
     with Run(tables, "ingest", config) as run:
         counts = ingest(tables, config)
-        run.facts["notes"] = counts["notes_read"]
+        run.facts |= facts_of(counts)
+    tables.register_views()
     print("ingested\n" + table_of(list(counts.items())))
     print("characters per note\n" + table_of(length_percentiles(tables)))
     return 0

@@ -125,12 +125,12 @@ Rule out:
 * «?osteomyelitis»
 """
 FAMILY = [
-    "Her mother had «@mother:hypertension», «@mother:diabetes», «@mother:stroke» and «@mother:gout».",
+    "Her mother had «@mother:hypertension», «@mother:diabetes» and «@mother:gout».",
     "Mother with «@Mother:diabetes», patient has «+asthma».",
     "Mother reports that the child has «+fever».",
     "Daughter says that her mother has «+poor sleep».",
-    "FAMILY HISTORY:\nFather: «@Father:MI» at 60.\n«@mother:Breast cancer» in mother.\n\nSOCIAL HISTORY:\n"
-    "«+Stress» at work.",
+    "FAMILY HISTORY:\nFather: «@Father:MI» at 60.\n«@mother:Breast cancer» in mother.\n\n"
+    "SOCIAL HISTORY:\n«+Stress» at work.",
     "FAMILY HISTORY: «@FAMILY HISTORY:Colon cancer».\nALLERGIES: «+Hives» from penicillin.",
     "FH\n- «@mother:Diabetes» - mother\n- «@cousin:Epilepsy» (cousin)\nPSH\n- «+appendicitis» 1999",
     "There is a family history of «@family history:thyroid disease». She has «+pelvic pain».",
@@ -218,7 +218,9 @@ def test_pairs_that_the_label_set_lacks_are_not_made() -> None:
 
 
 def test_a_wrapped_line_is_one_line() -> None:
-    text, entities, wanted = _read("The patient denies any «-cough», «-chest\n   pain» or\n   «-fever».")
+    text, entities, wanted = _read(
+        "The patient denies any «-cough», «-chest\n   pain» or\n   «-fever»."
+    )
     found = assertions(_add(text, entities), KIWI)
     assert ["-" * bool(said.negated) for said in found[:3]] == wanted
 
@@ -226,7 +228,9 @@ def test_a_wrapped_line_is_one_line() -> None:
 def test_added_modifiers_know_their_sentence() -> None:
     text, entities, _ = _read("Well.\nPatient denies:\n- «-fever»\n")
     sentences = split(text)
-    place = next(i for i, one in enumerate(sentences) if "fever" in text[one.span.start : one.span.end])
+    place = next(
+        i for i, one in enumerate(sentences) if "fever" in text[one.span.start : one.span.end]
+    )
     given = Annotation(tuple(entities))
     found, index = add_assertions(text, sentences, given, [place], KIWI)
     cue = sentences[index[1]].span
@@ -242,7 +246,14 @@ def test_the_rules_belong_to_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     "piece",
-    ["denies fever, ", "mother with fever ", "[ ] fever  ", "fever? no ", "| fever | no |\n", "fever or "],
+    [
+        "denies fever, ",
+        "mother with fever ",
+        "[ ] fever  ",
+        "fever? no ",
+        "| fever | no |\n",
+        "fever or ",
+    ],
 )
 def test_time_is_linear_in_a_note_without_a_full_stop(piece: str) -> None:
     def seconds(times: int) -> float:

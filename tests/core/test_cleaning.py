@@ -79,7 +79,9 @@ def test_a_modifier_has_a_letter_or_is_a_sign(sign: str, label: str, kept: bool)
 
 def test_a_bullet_is_no_negation() -> None:
     text = "Exam:\n- fever\n"
-    found = _clean(text, _at(text, "-", "negation"), _at(text, "fever", "problem"), relations=((1, 0),))
+    found = _clean(
+        text, _at(text, "-", "negation"), _at(text, "fever", "problem"), relations=((1, 0),)
+    )
     assert [entity.text for entity in found.annotation.entities] == ["fever"]
     assert found.annotation.relations == ()
 
@@ -118,7 +120,10 @@ def test_a_reference_range_is_no_value(name: str) -> None:
         ("10.2", "labvalue", False),
         (span, "reference_range", True),
     ]
-    assert [(r.score, r.by_rule) for r in found.annotation.relations] == [(0.8, False), (None, True)]
+    assert [(r.score, r.by_rule) for r in found.annotation.relations] == [
+        (0.8, False),
+        (None, True),
+    ]
 
 
 def test_a_value_ends_before_the_cell_of_its_range() -> None:
@@ -135,7 +140,11 @@ def test_a_range_that_is_the_value_stays_one() -> None:
 
 def test_no_relation_crosses_the_rows_of_a_table() -> None:
     text = "| sodium | 134 | low |\n| potassium | 5.4 | high |\n"
-    entities = _at(text, "sodium", "test"), _at(text, "134", "labvalue"), _at(text, "5.4", "labvalue")
+    entities = (
+        _at(text, "sodium", "test"),
+        _at(text, "134", "labvalue"),
+        _at(text, "5.4", "labvalue"),
+    )
     found = _clean(text, *entities, relations=((0, 1), (0, 2)))
     assert [(r.head, r.tail) for r in found.annotation.relations] == [(0, 1)]
     assert found.dropped == {"relation_across_table_rows": 1}

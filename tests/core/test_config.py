@@ -115,6 +115,44 @@ def test_the_column_map_knows_the_columns_of_notes(conf):
         load_config(IngestConfig, conf(text))
 
 
+def source_of(conf, text):
+    made = f"tables: {{location: t}}\nsource: {{format: csv, path: x, {text}}}"
+    return load_config(IngestConfig, conf(made)).source
+
+
+@pytest.mark.parametrize(
+    ("given", "mark"), [("tab", "\t"), (r"\t", "\t"), ("pipe", "|"), ("|", "|"), (";", ";")]
+)
+def test_a_delimiter_is_one_character_also_on_the_command_line(conf, given, mark):
+    path = conf("tables: {location: t}\nsource: {format: csv, path: x}")
+    config = load_config(IngestConfig, path, [f"source.delimiter={given}"])
+    assert config.source.delimiter == mark
+
+
+def test_a_file_may_quote_nothing_and_escape_by_a_character(conf):
+    assert source_of(conf, "quote: null").quote is None
+    assert source_of(conf, r'escape: "\\"').escape == "\\"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("delimiter: ';;'", r"source\.delimiter: one character is expected .* found ';;'"),
+        (r'delimiter: "\n"', r"source\.delimiter: one character is expected"),
+        ("delimiter: 1", r"source\.delimiter: one character is expected .* found 1"),
+        ("quote: ab", r"source\.quote: one character"),
+        ("quote: ','", "source.delimiter must differ"),
+        ("columns: {note_type: {sq: x}}", r"note_type: a column's name or \{sql: EXPRESSION\}"),
+        ("columns: {note_type: [x]}", r"note_type: a column's name or \{sql: EXPRESSION\}"),
+        ("columns: {note_typ: {sql: x}}", "the columns of notes are"),
+        ("columns: note_type", r"source\.columns: "),
+    ],
+)
+def test_a_wrong_source_says_what_is_expected(conf, text, message):
+    with pytest.raises(ConfigError, match=message):
+        source_of(conf, text)
+
+
 def test_executors_are_given_absolute_paths(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     (tmp_path / "mine.yml").touch()

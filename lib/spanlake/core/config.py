@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from spanlake.core.config_file import explained, read_values
 from spanlake.core.encodings import codec_of
@@ -37,15 +45,32 @@ class TablesConfig(Model):
         return self
 
 
+class Expression(Model):
+    """SQL on the source's own columns that gives one of ours."""
+
+    sql: str
+
+
+# The shell and YAML take some characters for themselves: of a | alone YAML makes an empty text.
+CHARACTERS = {"tab": "\t", "\\t": "\t", "pipe": "|", "": "|"}
+
+
 class SourceConfig(Model):
-    """Where notes come from, and which of its columns is which of ours."""
+    """Where notes come from, and which of its columns is which of ours.
+
+    `delimiter`, `quote` and `escape` are those of CSV, one character each: without an `escape` a
+    quote inside a quoted field is doubled, without a `quote` it is a character like others.
+    """
 
     format: Literal["csv", "jsonl", "parquet", "delta", "text", "omop"]
     path: str | None = None
     table: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str | Expression] = Field(default_factory=dict)
     where: str | None = None
     encoding: str = "UTF-8"
+    delimiter: str = ","
+    quote: str | None = '"'
+    escape: str | None = None
     replacement_characters: Literal["refuse", "keep"] = "refuse"
 
     @field_validator("encoding")
@@ -53,6 +78,34 @@ class SourceConfig(Model):
     def _exists(cls, encoding: str) -> str:
         codec_of(encoding)
         return encoding
+
+    @field_validator("delimiter", "quote", "escape", mode="before")
+    @classmethod
+    def _one_character(cls, given: Any, info: ValidationInfo) -> Any:
+        if given in (None, "") and info.field_name != "delimiter":
+            return None
+        character = CHARACTERS.get(given, given) if isinstance(given, str) else given
+        if not isinstance(character, str) or len(character) != 1 or character in "\r\n":
+            raise ValueError(
+                f"one character is expected (or tab, or pipe), found {character!r}; YAML needs"
+                " quotes round some, on the command line as well: \"'|'\""
+            )
+        return character
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names_or_expressions(cls, given: Any) -> Any:
+        for ours, theirs in given.items() if isinstance(given, dict) else ():
+            sql = theirs.get("sql") if isinstance(theirs, dict) and len(theirs) == 1 else theirs
+            if not isinstance(sql, str | Expression) or not sql:
+                raise ValueError(f"{ours}: a column's name or {{sql: EXPRESSION}} is expected")
+        return given
+
+    @model_validator(mode="after")
+    def _apart(self) -> SourceConfig:
+        if self.delimiter in (self.quote, self.escape):
+            raise ValueError("source.delimiter must differ from source.quote and source.escape")
+        return self
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceConfig:

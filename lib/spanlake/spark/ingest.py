@@ -11,12 +11,16 @@ from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark.clear import running
-from spanlake.spark.sentences import update_sentences
-from spanlake.spark.sources import notes_from
+from spanlake.spark.sentences import has_text, update_sentences
+from spanlake.spark.sources import TAKEN, conditions, notes_from
 from spanlake.spark.tables import Tables
 
 PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 CHANGES = ("new", "changed", "removed")
+FACTS = (
+    "rows_read", "rows_left_out", "rows_refused",
+    "notes_new", "notes_changed", "notes_unchanged", "notes_removed", "notes_blank",
+)  # fmt: skip
 METADATA = [name for name in NOTE_COLUMNS if name not in ("note_id", "note_text")]
 
 
@@ -26,42 +30,53 @@ log = logging.getLogger(__name__)
 def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
     """Bring `notes` and `sentences` in step with the source; return what was read and changed.
 
+    Every row that is read is left out by `where`, or its note is new, changed or unchanged.
     Raises DataError, and writes nothing, when the source has no rows, null ids or texts,
     duplicate ids, or text that was decoded with the wrong encoding, or when more stored notes
     would be removed than `removed_share` allows.
     """
-    incoming = notes_from(tables.spark, config.source)
-    incoming = incoming.withColumn("text_sha256", F.sha2(F.col("note_text").cast("binary"), 256))
-    incoming = incoming.persist()  # checked, compared and merged: read the source once
+    rows = notes_from(tables.spark, config.source)  # persisted: checked, compared and merged
     try:
-        with running(tables.spark, "source.where", config.source.where):
-            counts = _check(incoming, config)
+        text = F.col("note_text").cast("binary")
+        incoming = rows.where(TAKEN).withColumn("text_sha256", F.sha2(text, 256))
+        with running(tables.spark, *conditions(config.source)):
+            counts = _check(rows, config)
         log.info("%d notes read and checked", counts["notes_read"])
         counts |= _merge(tables, incoming, config)
         log.info(
             "notes: %d new, %d changed, %d removed", *(counts[f"notes_{one}"] for one in CHANGES)
         )
     finally:
-        incoming.unpersist()
+        rows.unpersist()
     return counts | update_sentences(tables)
 
 
-def _check(notes: DataFrame, config: IngestConfig) -> dict[str, int]:
-    text = F.col("note_text")
-    row = notes.agg(
-        F.count("*").alias("notes_read"),
-        F.count_if(F.col("note_id").isNull()).alias("null_ids"),
-        F.count_if(text.isNull()).alias("null_texts"),
+def facts_of(counts: dict[str, int]) -> dict[str, int]:
+    """Return the columns of `runs` that tell what an ingest did."""
+    return {"notes": counts["notes_read"], **{name: counts[name] for name in FACTS}}
+
+
+def _check(rows: DataFrame, config: IngestConfig) -> dict[str, int]:
+    """Count the rows, and raise DataError with all that is wrong with those that are taken."""
+    text, taken = F.col("note_text"), F.col(TAKEN)
+    read = rows.agg(
+        F.count("*").alias("rows_read"),
+        F.count_if(~taken).alias("rows_left_out"),
+        F.count_if(taken).alias("notes_read"),
+        F.count_if(taken & F.col("note_id").isNull()).alias("null_ids"),
+        F.count_if(taken & text.isNull()).alias("null_texts"),
         (F.count("note_id") - F.count_distinct("note_id")).alias("duplicate_ids"),
         F.count_if(text.contains("\ufffd")).alias("replacement"),
-        F.count_if(text == "").alias("empty_notes"),
+        F.count_if(text.isNotNull() & ~has_text()).alias("notes_blank"),
     ).collect()[0]
-    problems = _problems(row.asDict(), config)
-    if row.duplicate_ids:
-        problems.append(_repeated(notes, row.duplicate_ids))
+    problems = _problems(read.asDict(), config)
+    if read.duplicate_ids:
+        problems.append(_repeated(rows, read.duplicate_ids))
     if problems:
-        raise DataError(f"{row.notes_read} notes read, none written: " + "; ".join(problems))
-    return {"notes_read": row.notes_read, "empty_notes": row.empty_notes}
+        raise DataError(f"{read.notes_read} notes read, none written: " + "; ".join(problems))
+    counted = {name: read[name] for name in ("rows_read", "rows_left_out")}
+    notes = {name: read[name] for name in ("notes_read", "notes_blank")}
+    return {**counted, "rows_refused": 0, **notes}
 
 
 def _problems(row: dict[str, int], config: IngestConfig) -> list[str]:
@@ -69,7 +84,7 @@ def _problems(row: dict[str, int], config: IngestConfig) -> list[str]:
         "null_ids": "rows have no note_id: map the right column in source.columns, or filter them"
         " with source.where",
         "null_texts": "notes have a null text: filter them with source.where (`... IS NOT NULL`);"
-        " an empty text is allowed and is reported as empty",
+        " an empty text is allowed and is counted as blank",
     }
     problems = [f"{row[name]} {fix}" for name, fix in fixes.items() if row[name]]
     if not row["notes_read"]:

@@ -5,21 +5,33 @@ Every reader returns the source's columns as they are named there; `notes_from` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import PurePosixPath
-from urllib.parse import unquote
 
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
-from spanlake.core.config import SourceConfig
-from spanlake.core.encodings import codec_of
+from spanlake.core.config import Expression, SourceConfig
+from spanlake.core.csv_records import Dialect
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
-from spanlake.spark.clear import clear_errors, named
+from spanlake.spark.casts import cast_to
+from spanlake.spark.clear import clear_errors, named, running
+from spanlake.spark.files import Files, Reader, is_hidden, source_files
+from spanlake.spark.readers import (
+    UNREADABLE,
+    csv_header,
+    csv_rows,
+    json_keys,
+    json_rows,
+    text_reader,
+)
 
-CORRUPT = "_corrupt_record"
+TAKEN, FAULT, PLACE = "taken", "spanlake_fault", "spanlake_place"
 OMOP = {  # NOTE, CDM 5.4
     "note_id": "note_id",
     "note_text": "note_text",
@@ -28,137 +40,235 @@ OMOP = {  # NOTE, CDM 5.4
     "note_type": "note_title",
     "note_datetime": "note_datetime",
 }
-TEXT_FILE = "note_id string, note_text string, undecodable boolean"
+SUFFIXES = {"csv": (".csv", ".tsv"), "jsonl": (".jsonl", ".ndjson", ".json")}
+PACKED = (".gz", ".bz2")
+DELIMITERS = {";": ";", "\t": "tab", "|": "pipe", ",": ","}
+TEXTS_A_TASK = 500
+MOST_TOLD, MOST_PLACES = 5, 5
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source's rows by its own columns, and which columns only some of its files have."""
+
+    frame: DataFrame
+    lacking: dict[str, list[str]] = field(default_factory=dict)  # column: files without it
+    headers: Sequence[list[str]] = ()  # of CSV
+
+    def hint(self) -> str:
+        """Return which columns are not those of every file, for an error about a column."""
+        told = [f"{named([name])} is not in {files[0]}" for name, files in self.lacking.items()]
+        return f" (not every file has all columns: {', '.join(told[:MOST_TOLD])})" if told else ""
 
 
 def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
-    """Return the source's notes with our columns, all strings; text is not touched.
+    """Return every row of the source with our columns, all strings, and whether it is TAKEN.
 
-    Raises ConfigError for a source or a column that is not there, and DataError with counts
-    for lines or files that cannot be read.
+    Text is not touched. The frame is persisted, since it is read more than once: unpersist the
+    frame itself, for Spark would take its rows for those of the same source's next reading.
+    Raises ConfigError for a source or a column that is not there, and DataError with counts for
+    files, records and values that cannot be taken.
     """
     place = f"source {source.path or source.table}"
     with clear_errors(place, f"check its name, and that it is {source.format}"):
-        raw = _read(spark, source)
-    _refuse_corrupt(raw, source)
-    raw = raw.drop(CORRUPT, "undecodable")
-    if source.where:
-        with clear_errors("source.where", "it is SQL on the source's own columns"):
-            raw = raw.where(source.where)
-    columns = _column_map(source)
-    missing = [theirs for theirs in columns.values() if theirs not in raw.columns]
-    if missing:
-        raise ConfigError(
-            f"source has no column {', '.join(sorted(missing))}; it has {named(raw.columns)}."
-            " Map them in source.columns, for instance `note_text: TEXT`"
-        )
-    return raw.select(*[_string(columns.get(name)).alias(name) for name in NOTE_COLUMNS])
+        found = _read(spark, source)
+    rows = _in_our_columns(found, source).persist()
+    try:
+        with running(spark, *conditions(source)):
+            _refuse_faults(rows)
+    except BaseException:
+        rows.unpersist()
+        raise
+    return rows
 
 
-def _string(column: str | None) -> Column:
-    quoted = None if column is None else F.col(f"`{column}`")
-    return F.lit(None).cast("string") if quoted is None else quoted.cast("string")
+def conditions(source: SourceConfig) -> tuple[str, str | None]:
+    """Return what to call the SQL that the source's configuration holds, and whether it has any."""
+    keys = [f"source.columns.{k}" for k, v in source.columns.items() if isinstance(v, Expression)]
+    keys = ["source.where"] * (source.where is not None) + keys
+    return " or ".join(keys), " ".join(keys) or None
 
 
-def _column_map(source: SourceConfig) -> dict[str, str]:
-    own = {"note_id": "note_id", "note_text": "note_text"}
-    default = OMOP if source.format == "omop" else own
-    return {**default, **source.columns}
-
-
-def _read(spark: SparkSession, source: SourceConfig) -> DataFrame:
+def _read(spark: SparkSession, source: SourceConfig) -> _Source:
     if source.table is not None:
-        return spark.read.table(source.table)
-    path, encoding = str(source.path), codec_of(source.encoding)  # Java knows cp1252, not latin-1
-    if source.format == "csv":
-        return _read_csv(spark, path, encoding)
-    if source.format == "jsonl":
-        return _read_jsonl(spark, path, encoding)
+        return _Source(spark.read.table(source.table))
+    path, encoding = str(source.path), source.encoding
+    doubled = source.escape in (None, source.quote)
+    dialect = Dialect(source.delimiter, source.quote, None if doubled else source.escape)
     if source.format == "text":
-        return _read_text(spark, path, encoding)
-    if source.format == "parquet":
-        return spark.read.parquet(path)
-    if source.format == "omop" and path.lower().endswith((".csv", ".csv.gz")):
-        return _read_csv(spark, path, encoding)
-    return spark.read.format("delta").load(path)
-
-
-def _read_csv(spark: SparkSession, path: str, encoding: str) -> DataFrame:
-    """Read MIMIC's CSV: multi-line fields, doubled quotes, CRLF kept inside fields."""
-    options: dict[str, bool | str] = {
-        "header": True,
-        "multiLine": True,
-        "quote": '"',
-        "escape": '"',
-    }
-    reader = spark.read.options(**options).option("encoding", encoding)
-    # "" between quotes is an empty note, nothing between commas is a null
-    reader = reader.option("nullValue", "\0")
-    header = reader.csv(path).schema  # names only: without inferSchema all columns are strings
-    schema = header.add(CORRUPT, "string")
-    return reader.schema(schema).option("columnNameOfCorruptRecord", CORRUPT).csv(path)
-
-
-def _read_jsonl(spark: SparkSession, path: str, encoding: str) -> DataFrame:
-    reader = spark.read.option("encoding", encoding).option("primitivesAsString", True)
-    return reader.option("columnNameOfCorruptRecord", CORRUPT).json(path)
+        return _Source(_read_text(spark, path, encoding))
+    if source.format == "jsonl":
+        return _read_jsonl(spark, path, encoding, _names(source))
+    if source.format == "csv" or (source.format == "omop" and ".csv" in path.lower()[-8:]):
+        return _read_csv(spark, path, encoding, dialect)
+    kind = "parquet" if source.format == "parquet" else "delta"
+    return _Source(spark.read.format(kind).load(path))
 
 
 def _read_text(spark: SparkSession, path: str, encoding: str) -> DataFrame:
-    """Read a folder of `.txt` files, one note each: bytes decoded strictly, newlines untouched."""
-    reader = spark.read.format("binaryFile").option("pathGlobFilter", "*.[tT][xX][tT]")
-    files = reader.option("recursiveFileLookup", True).load(path).select("path", "content")
-    return files.mapInArrow(_decoder(encoding), TEXT_FILE).unionByName(_empty_files(files))
+    """Read the `.txt` files of a folder, one note each: newlines and marks untouched."""
+    files = source_files(spark, path, lambda name: PurePosixPath(name).suffix.lower() == ".txt")
+    return _rows(files, text_reader(encoding), ["note_id", "note_text"], TEXTS_A_TASK)
 
 
-def _empty_files(files: DataFrame) -> DataFrame:
-    """Return the files of no bytes, which Spark lists but does not read: they are notes too."""
-    listed = [(unquote(path),) for path in files.inputFiles()]
-    names = files.sparkSession.createDataFrame(listed, "path string")
-    read = files.select(F.regexp_replace("path", "^file:/+", "file:///").alias("path"))
-    empty = names.join(read, "path", "left_anti")
-    note_id = F.regexp_extract("path", r"(?i)([^/]*)\.txt$", 1)
-    return empty.select(
-        note_id.alias("note_id"), F.lit("").alias("note_text"), F.lit(False).alias("undecodable")
+def _read_csv(spark: SparkSession, path: str, encoding: str, dialect: Dialect) -> _Source:
+    """Read the files by their headers: the columns that all of them have, in any order."""
+    files = source_files(spark, path, _is_data("csv"))
+    headers = _columns(files, csv_header(encoding, dialect))
+    first = next(iter(headers.values()))
+    shared = [name for name in first if name and all(name in h for h in headers.values())]
+    all_names = dict.fromkeys(name for header in headers.values() for name in header if name)
+    lacking = {
+        name: [file for file, header in headers.items() if name not in header]
+        for name in all_names
+        if name not in shared
+    }
+    frame = _rows(files, csv_rows(encoding, dialect, shared), shared)
+    return _Source(frame, lacking, list(headers.values()))
+
+
+def _read_jsonl(spark: SparkSession, path: str, encoding: str, texts: Sequence[str]) -> _Source:
+    """Read one object a line: the keys that any of them has, and null where there is none."""
+    files = source_files(spark, path, _is_data("jsonl"))
+    keys = _columns(files, json_keys(encoding))
+    names = list(dict.fromkeys(key for some in keys.values() for key in some))
+    if not names:
+        raise DataError(f"source {path}: no rows: nothing has been written")
+    return _Source(_rows(files, json_rows(encoding, names, texts), names))
+
+
+def _is_data(kind: str) -> Callable[[str], bool]:
+    """Tell which files of a folder are read: all, but `_SUCCESS` and the like of other jobs."""
+
+    def is_data(path: str) -> bool:
+        name = PurePosixPath(path.lower())
+        name = name.with_suffix("") if name.suffix in PACKED else name
+        return name.suffix in SUFFIXES[kind] or not is_hidden(path)
+
+    return is_data
+
+
+def _rows(files: list[Files], reader: Reader, columns: list[str], per_task: int = 1) -> DataFrame:
+    schema = T.StructType([T.StructField(c, T.StringType()) for c in [*columns, FAULT, PLACE]])
+    return reduce(
+        DataFrame.unionByName, [part.rows(reader, schema, per_task=per_task) for part in files]
     )
 
 
-def _decoder(encoding: str):  # type: ignore[no-untyped-def]
-    def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            rows = [_decode(row["path"], row["content"], encoding) for row in batch.to_pylist()]
-            if rows:
-                names = ["note_id", "note_text", "undecodable"]
-                columns = [pa.array(list(column)) for column in zip(*rows, strict=True)]
-                columns[0], columns[1] = (c.cast(pa.string()) for c in columns[:2])
-                yield pa.RecordBatch.from_arrays(columns, names=names)
-
-    return decode
+def _columns(files: list[Files], reader: Reader) -> dict[str, list[str]]:
+    """Return the columns of each file by its name; raises DataError for files that have none."""
+    found = _rows(files, reader, ["file", "columns"]).collect()
+    bad = sorted(row[PLACE] for row in found if row[FAULT] is not None)
+    if bad:
+        raise DataError(
+            f"{_counted(len(bad), UNREADABLE, bad[:MOST_PLACES])}; nothing has been written"
+        )
+    return {row["file"]: json.loads(row["columns"]) for row in sorted(found)}
 
 
-def _decode(path: str, content: bytes, encoding: str) -> tuple[str, str, bool]:
-    note_id = PurePosixPath(path).stem
-    try:
-        return note_id, content.decode(encoding), False
-    except UnicodeDecodeError:
-        return note_id, "", True
+def _in_our_columns(found: _Source, source: SourceConfig) -> DataFrame:
+    """Return our columns of each row, and its fault: one of reading, or a value of a wrong kind."""
+    raw = found.frame
+    if FAULT not in raw.columns:
+        raw = raw.withColumns({name: F.lit(None).cast("string") for name in (FAULT, PLACE)})
+    read = F.col(FAULT).isNull()
+    taken = read & _where(raw, source, found.hint())
+    columns = _our_columns(raw, source, found)
+    values = {name: F.when(taken, value) for name, (value, _) in columns.items()}
+    faults = [F.when(taken, fault) for _, fault in columns.values() if fault is not None]
+    note = F.concat(F.lit("note "), F.coalesce(F.make_valid_utf8(values["note_id"]), F.lit("null")))
+    with clear_errors("source.columns", "an expression gives one value a row"):
+        return raw.select(
+            *[value.alias(name) for name, value in values.items()],
+            taken.alias(TAKEN),
+            F.coalesce(F.col(FAULT), *faults).alias(FAULT),
+            F.when(read, note).otherwise(F.col(PLACE)).alias(PLACE),
+        )
 
 
-def _refuse_corrupt(raw: DataFrame, source: SourceConfig) -> None:
-    """Raise DataError with counts, and for files with their ids, when something cannot be read."""
-    if "undecodable" in raw.columns:
-        bad = [row.note_id for row in raw.where("undecodable").select("note_id").collect()]
-        if bad:
-            raise DataError(
-                f"{len(bad)} files are not {source.encoding}: {', '.join(sorted(bad)[:10])}."
-                " Convert them, or set source.encoding (for instance cp1252)"
-            )
-    if CORRUPT in raw.columns:
-        # Spark refuses a query on the corrupt column alone, so the frame is cached first.
-        bad_lines = raw.cache().where(F.col(CORRUPT).isNotNull()).count()
-        raw.unpersist()
-        if bad_lines:
-            raise DataError(
-                f"{bad_lines} records of the {source.format} source cannot be parsed (wrong number"
-                " of fields, or broken quoting or JSON). Mend the file: nothing has been written"
-            )
+def _where(raw: DataFrame, source: SourceConfig, hint: str) -> Column:
+    if source.where is None:
+        return F.lit(True)
+    with clear_errors("source.where", f"it is SQL on the source's own columns{hint}"):
+        raw.where(source.where)
+    return F.coalesce(F.expr(source.where), F.lit(False))
+
+
+def _our_columns(
+    raw: DataFrame, source: SourceConfig, found: _Source
+) -> dict[str, tuple[Column, Column | None]]:
+    """Return each of our columns, and what is wrong with its values (null: nothing)."""
+    mapped = _mapped(source)
+    missing = sorted(name for name in _names(source) if name not in raw.columns)
+    if missing:
+        raise ConfigError(_missing(missing, raw, source, found))
+    columns: dict[str, tuple[Column, Column | None]] = {}
+    for ours in NOTE_COLUMNS:
+        theirs = mapped.get(ours)
+        if theirs is None:
+            columns[ours] = F.lit(None).cast("string"), None
+            continue
+        key = f"source.columns.{ours}"
+        with clear_errors(key, f"it is SQL on the source's own columns{found.hint()}"):
+            column = _column(theirs)
+            kind = raw.select(column.alias(ours)).schema[0].dataType
+        columns[ours] = cast_to(ours, column, kind)
+    return columns
+
+
+def _mapped(source: SourceConfig) -> dict[str, str | Expression]:
+    own = {"note_id": "note_id", "note_text": "note_text"}
+    return {**(OMOP if source.format == "omop" else own), **source.columns}
+
+
+def _names(source: SourceConfig) -> list[str]:
+    """Return the source's columns that ours are taken from as they are."""
+    return [theirs for theirs in _mapped(source).values() if isinstance(theirs, str)]
+
+
+def _column(theirs: str | Expression) -> Column:
+    if isinstance(theirs, Expression):
+        return F.expr(theirs.sql)
+    return F.col("`{}`".format(theirs.replace("`", "``")))
+
+
+def _missing(missing: list[str], raw: DataFrame, source: SourceConfig, found: _Source) -> str:
+    partly = [name for name in missing if name in found.lacking]
+    if partly:
+        files = found.lacking[partly[0]]
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        return (
+            f"source has no column {', '.join(partly)} in every file: {files[0]}{more} lacks"
+            f" {partly[0]}, which others have. Leave out the files that lack it, or add it there"
+        )
+    single = [header[0] for header in found.headers if len(header) == 1]
+    if single:
+        other = [name for mark, name in DELIMITERS.items() if mark in single[0]]
+        guess = f": is the delimiter `{other[0]}`?" if other else ":"
+        return (
+            f"source has no column {', '.join(missing)}; a header has one column only{guess} set"
+            f" source.delimiter (now `{DELIMITERS.get(source.delimiter, source.delimiter)}`)"
+        )
+    return (
+        f"source has no column {', '.join(missing)}; it has"
+        f" {named([name for name in raw.columns if name not in (FAULT, PLACE)])}."
+        " Map them in source.columns, for instance `note_text: TEXT`"
+    )
+
+
+def _refuse_faults(rows: DataFrame) -> None:
+    """Raise DataError with counts, and files or notes by name, when something cannot be taken."""
+    faulty = rows.where(F.col(FAULT).isNotNull())
+    counts = faulty.groupBy(FAULT).count().orderBy(FAULT).limit(MOST_TOLD).collect()
+    told = []
+    for row in counts:
+        some = faulty.where(F.col(FAULT) == row[FAULT]).select(PLACE).orderBy(PLACE)
+        places = [str(one[PLACE]) for one in some.limit(MOST_PLACES).collect()]
+        told.append(_counted(row["count"], row[FAULT], places))
+    if told:
+        raise DataError("; ".join(told) + "; nothing has been written")
+
+
+def _counted(count: int, fault: str, places: Sequence[str]) -> str:
+    more = ", ..." if count > len(places) else ""
+    return f"{count} {fault}: {', '.join(places)}{more}"

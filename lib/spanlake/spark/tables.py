@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +12,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from spanlake.core.config import TablesConfig
-from spanlake.core.errors import ConfigError
+from spanlake.core.errors import ConfigError, DataError
 from spanlake.spark.clear import is_missing
 from spanlake.spark.schemas import TABLES, Table
+
+log = logging.getLogger(__name__)
 
 # Rows of the notes as they are now, by the pipeline that finished last (or is the only one yet).
 CURRENT = (
@@ -21,10 +25,16 @@ CURRENT = (
     " WHERE t.pipeline_fingerprint = (SELECT max_by(pipeline_fingerprint,"
     " struct(finished_at IS NOT NULL, created_at)) FROM {{plans}})"
 )
-VIEWS = {
-    **{f"current_{t}": CURRENT.format(table=t) for t in ("entities", "relations", "note_status")},
-    "quarantine": "SELECT s.* FROM {note_status} s WHERE s.state IN ('failed', 'quarantined')",
-}
+UNPROCESSED = (
+    "SELECT n.note_id, n.patient_id, n.note_type, length(n.note_text) AS chars FROM {notes} n"
+)
+ENDED = CURRENT.format(table="note_status")
+VIEWS = (  # of two with one name the last whose tables are there
+    *((f"current_{t}", CURRENT.format(table=t)) for t in ("entities", "relations", "note_status")),
+    ("quarantine", "SELECT s.* FROM {note_status} s WHERE s.state IN ('failed', 'quarantined')"),
+    ("unprocessed_notes", UNPROCESSED),
+    ("unprocessed_notes", f"{UNPROCESSED} LEFT ANTI JOIN ({ENDED}) s ON n.note_id = s.note_id"),
+)
 TEXTS = {"note_text", "text", "target", "left", "right", "head_text", "tail_text", "subject"}
 UNCOUNTED = (T.ArrayType, T.MapType, T.StructType, T.BooleanType)  # Delta keeps none of these
 # Extractions are appended wave by wave and read whole: files are compacted afterwards, by OPTIMIZE.
@@ -67,11 +77,40 @@ class Tables:
         return True
 
     def ensure(self, table: str) -> str:
-        """Make the table if it is not there, with its comments and constraints; return its name."""
-        if table not in self._made and not self.exists(table):
-            self.spark.sql(self._create(table))
+        """Make the table if it is not there, with its comments and constraints; return its name.
+
+        A table of an earlier version gets the columns that it lacks; its rows have nulls there.
+        """
+        if table not in self._made:
+            if self.exists(table):
+                self._add_columns(table)
+            else:
+                self.spark.sql(self._create(table))
         self._made.add(table)
         return self.name(table)
+
+    def _add_columns(self, table: str) -> None:
+        """Add the columns of our schema that the table lacks; raises DataError for one not null."""
+        lacking = self._lacking(table)
+        if not lacking:
+            return
+        filled = [field.name for field in lacking if not field.nullable]
+        if filled:
+            raise DataError(
+                f"table {table!r} at {self.name(table)} lacks {', '.join(filled)}, which may not be"
+                " null, so it cannot be added: ingest and extract into a new place"
+            )
+        added = ", ".join(_column(field) for field in lacking)
+        try:
+            self.spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({added})")
+        except Exception:
+            if self._lacking(table):  # else another job has added them at the same time
+                raise
+        log.info("table %s: added %s", table, ", ".join(field.name for field in lacking))
+
+    def _lacking(self, table: str) -> list[T.StructField]:
+        there = {name.lower() for name in self.read(table).schema.names}
+        return [f for f in TABLES[table].schema.fields if f.name.lower() not in there]
 
     def _create(self, table: str) -> str:
         spec = TABLES[table]
@@ -149,19 +188,25 @@ class Tables:
         return rows.select(*columns)
 
     def register_views(self) -> None:
-        """Make the tables and the views `current_...` and `quarantine` queryable by name.
+        """Make the tables and the views on them queryable by name.
 
         In a folder all are temporary views of the session, in a catalog the views are views.
+        Before the first extraction all notes are unprocessed, and there are no other views.
         """
         kind = "VIEW" if self.config.database is not None else "TEMPORARY VIEW"
         here = {table: self.name(table) for table in TABLES if self.exists(table)}
         if self.config.database is None:
             for table, name in here.items():
                 self.spark.sql(f"CREATE OR REPLACE {kind} {table} AS SELECT * FROM {name}")
-        for view, query in VIEWS.items():
-            if all(f"{{{t}}}" not in query or t in here for t in TABLES):
-                target = self.name(view) if self.config.database is not None else view
-                self.spark.sql(f"CREATE OR REPLACE {kind} {target} AS {query.format(**here)}")
+        for view, query in self._views(here).items():
+            target = self.name(view) if self.config.database is not None else view
+            self.spark.sql(f"CREATE OR REPLACE {kind} {target} AS {query}")
+
+    def _views(self, here: Mapping[str, str]) -> dict[str, str]:
+        """Return the queries of the views whose tables are here."""
+        missing = [f"{{{table}}}" for table in TABLES if table not in here]
+        ready = ((v, query) for v, query in VIEWS if not any(name in query for name in missing))
+        return {view: query.format(**here) for view, query in ready}
 
 
 def _counted(spec: Table) -> list[str]:

@@ -108,7 +108,9 @@ def columns(note: NoteForm) -> Iterator[Cue]:
         if header is None or cross is None:
             continue
         if "|" in line:
-            second = line[: cross.start()].count("|") == header.string[: header.start("no")].count("|")
+            second = line[: cross.start()].count("|") == header.string[: header.start("no")].count(
+                "|"
+            )
         else:
             distances = [abs(cross.start() - sum(header.span(name)) / 2) for name in ("yes", "no")]
             second = distances[1] < distances[0]

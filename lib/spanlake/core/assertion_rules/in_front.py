@@ -97,7 +97,7 @@ def in_front(note: NoteForm) -> Iterator[Cue]:
 
 
 def _directly_denied(note: NoteForm) -> Iterator[Cue]:
-    """Yield "no" and its like: of findings, "no" and "without" of therapies, "off" of these only."""
+    """Yield "no" and its like: of findings; "no" and "without" of therapies too, "off" of these."""
     for found in NO.finditer(note.text):
         cue = found["cue"].lower()
         first = _directly_after(note, found.end())

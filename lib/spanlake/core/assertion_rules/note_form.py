@@ -144,11 +144,17 @@ class NoteForm:
             strong = JOINED_STRONGLY.fullmatch(gap)
             if not (strong or JOINED.fullmatch(gap)):
                 break
-            plain = plain and "and" not in gap and not NEW_FINDING.match(self.entities[following].text)
+            plain = (
+                plain and "and" not in gap and not NEW_FINDING.match(self.entities[following].text)
+            )
             found.append(following)
             kept = len(found) if strong or lists else kept
             at += 1
-        whole = whole_clause and plain and LIST_END.match(self.text, self.entities[found[-1]].end) is not None
+        whole = (
+            whole_clause
+            and plain
+            and LIST_END.match(self.text, self.entities[found[-1]].end) is not None
+        )
         return found if whole else found[:kept]
 
     def list_below(self, number: int) -> Iterator[tuple[int, int]]:

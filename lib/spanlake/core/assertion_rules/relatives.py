@@ -54,15 +54,15 @@ FAMILY = rule(
     r"(?:history|hx)?)(?P<of> (?:is |was )?(?:of|positive for|significant for|notable for|"
     r"negative for)|~[:–—-])(?!\w)"
 )
-TITLE = rule(
-    r"\W{0,6}(?P<cue>family(?: medical)? (?:history|hx)|fam\.? (?:history|hx)|fhx?)~:?~"
-)
+TITLE = rule(r"\W{0,6}(?P<cue>family(?: medical)? (?:history|hx)|fam\.? (?:history|hx)|fhx?)~:?~")
 SECTION = re.compile(r"\bfamily\b|^f/?hx?\b|^fam\b")
 HEADING = rule(
     r"\W{0,6}(?:\d{1,2}[.)])?~(?P<cue>(?:(?:past|social|medical|and|&|/)~){0,4}(?:family|fam\.?|"
     r"f/?hx?\b)(?: (?:medical|health|social|and))*(?:~(?:history|hx))?)"
 )
-OTHER_LABEL = rule(rf"(?!(?i:{SIDE}{KIN})\b)[A-Z][A-Za-z'/\x20]{{2,30}}(?::|(?<=[A-Z]{{4}})(?=\n))", case=True)
+OTHER_LABEL = rule(
+    rf"(?!(?i:{SIDE}{KIN})\b)[A-Z][A-Za-z'/\x20]{{2,30}}(?::|(?<=[A-Z]{{4}})(?=\n))", case=True
+)
 BLANK_LINE = re.compile(r"\n[ \t]*\n")
 LINE_END = re.compile(r"\n|[.:](?=,\S)")
 PATIENT_FIRST = rule(r"\s*(?:the )?(?:patient|pt|he|she|i)\b")
@@ -158,9 +158,7 @@ def _clauses(
         start = edge
 
 
-def _kin_of(
-    note: NoteForm, entity: Entity, kin: Sequence[re.Match[str]]
-) -> tuple[int, int] | None:
+def _kin_of(note: NoteForm, entity: Entity, kin: Sequence[re.Match[str]]) -> tuple[int, int] | None:
     """Return the relative before a finding, or behind it: "Diabetes - mother"."""
     at = bisect_right(kin, entity.start, key=lambda one: one.end())
     before = kin[max(0, at - 1) : at]

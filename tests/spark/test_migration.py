@@ -1,0 +1,66 @@
+"""Tables of an earlier version go on: they get the columns that have come since."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from spanlake.core.config import TablesConfig
+from spanlake.core.errors import DataError
+from spanlake.spark.extract import extract
+from spanlake.spark.ingest import FACTS, facts_of, ingest
+from spanlake.spark.runs import Run
+from spanlake.spark.schemas import TABLES
+from spanlake.spark.tables import Tables
+
+# Three invented notes, ingested and read by the dictionary with the code of commit 5e06ce3.
+OLD = Path(__file__).parent / "old_tables.tar.gz"
+
+
+@pytest.fixture
+def old(spark, tmp_path):
+    folder = tmp_path / "tables"
+    with tarfile.open(OLD) as packed:
+        packed.extractall(folder, filter="data")
+    for path in folder.rglob("*"):
+        os.utime(path)  # Delta drops logs of more than 30 days
+    return Tables(spark, TablesConfig(location=str(folder)))
+
+
+def test_old_tables_take_new_rows_and_keep_their_own(old, source, config):
+    before = {name: old.read(name).count() for name in ("notes", "runs", "entities", "extractions")}
+    assert before["notes"] == 3 and before["entities"] > 0
+    assert not set(FACTS) & set(old.read("runs").schema.names)
+    given = source({"new": "No rash. Given aspirin."}, removed_notes="keep")
+    with Run(old, "ingest", given) as run:
+        run.facts |= facts_of(ingest(old, given))
+    facts = extract(old, config())
+    assert facts["failed_notes"] == 0
+    for name, table in TABLES.items():
+        if old.exists(name):
+            missing = set(table.schema.names) - set(old.read(name).schema.names)
+            assert not missing or name not in ("runs", "entities", "relations"), name
+    runs = {row.run_id: row for row in old.read("runs").collect()}
+    assert len(runs) == before["runs"] + 2
+    mine = runs.pop(run.run_id)
+    assert (mine.rows_read, mine.notes_new, mine.notes_unchanged) == (1, 1, 0)
+    assert all(row[name] is None for row in runs.values() for name in FACTS)
+    assert {row.note_id for row in old.read("notes").collect()} == {"n1", "n2", "n3", "new"}
+    assert old.read("entities").count() > before["entities"]
+    assert old.read("extractions").count() > before["extractions"]
+    old.register_views()
+    assert old.spark.table("unprocessed_notes").count() == 0
+    assert old.spark.sql("SELECT * FROM current_note_status").count() == 4
+    comments = {f.name: f.metadata.get("comment") for f in old.read("runs").schema.fields}
+    assert comments["rows_left_out"] == "by source.where"
+
+
+def test_a_column_that_may_not_be_null_is_not_added(tables):
+    place = tables.name("plans")
+    tables.spark.sql(f"CREATE TABLE {place} (plan_id STRING NOT NULL, notes BIGINT) USING DELTA")
+    with pytest.raises(DataError, match=r"table 'plans' .*lacks plan_number, .*a new place$"):
+        tables.ensure("plans")
+    assert tables.read("plans").schema.names == ["plan_id", "notes"]
