@@ -38,8 +38,8 @@ DOUBT = rule(
     rf"|needs? exclusion|{CANNOT} (?:\w+ )?be dismissed"
     rf"|{CANNOT} be (?:\w+ )?(?:excluded|ruled out)"
     r"|not (?:yet |been |entirely |completely |definitively ){0,3}(?:excluded|ruled out)"
-    r"|must be (?:excluded|ruled out)|(?:needs?|has|have|remains?|still) to be (?:excluded|ruled out)"
-    r"|to be (?:excluded|ruled out)|should be (?:considered|excluded)|a possibility"
+    r"|(?:must|to) be (?:excluded|ruled out)|(?:needs?|has|have|remains?|still) to be (?:excluded|"
+    r"ruled out)|should be (?:considered|excluded)|a possibility"
     rf"|in the differential|may contribute|to exclude{END})(?!\w)"
 )
 QUESTION_MARK = rule(r"~(?P<cue>\?{1,3})(?=~(?:[.,;)|\n]|$)|\s(?!Yes|No)[A-Z][a-z])", case=True)
