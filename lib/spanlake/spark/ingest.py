@@ -11,7 +11,6 @@ from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark.clear import running
-from spanlake.spark.sentences import has_text, update_sentences
 from spanlake.spark.sources import TAKEN, conditions, notes_from
 from spanlake.spark.tables import Tables
 
@@ -48,7 +47,7 @@ def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
         )
     finally:
         rows.unpersist()
-    return counts | update_sentences(tables)
+    return counts
 
 
 def facts_of(counts: dict[str, int]) -> dict[str, int]:
@@ -171,3 +170,8 @@ def length_percentiles(tables: Tables) -> list[tuple[str, int]]:
     names = [f"p{100 * p:.0f}" for p in PERCENTILES]
     values = [round(value) for value in points_row.points or ()]
     return [*zip(names, values, strict=False), ("max", points_row.top or 0)]
+
+
+def has_text() -> Column:
+    """Tell whether note_text has anything but white space, as the splitter understands it."""
+    return F.col("note_text").rlike(r"[^\s\p{Z}\x1c-\x1f\x85\x{FEFF}]")
