@@ -28,6 +28,7 @@ from spanlake.core.errors import ModelError, TransientError
 from spanlake.core.spans import Relation
 from spanlake.core.units import Extraction, Unit
 from spanlake.models import Extractor, load_extractor
+from spanlake.models.devices import assign_gpus
 from spanlake.models.guard import extract_safely
 from spanlake.spark.plan import KEY, Plan, work_of_plan
 from spanlake.spark.schemas import ANSWER, TIMING
@@ -52,6 +53,8 @@ def cached_extractor(config_json: str) -> tuple[Extractor, float]:
         return _CACHE[config_json], 0.0
     _CACHE.clear()
     start = time.perf_counter()
+    gpu = context.resources().get("gpu") if (context := TaskContext.get()) else None
+    assign_gpus(gpu.addresses if gpu else [])
     _CACHE[config_json] = load_extractor(ExtractorConfig.model_validate_json(config_json))
     return _CACHE[config_json], time.perf_counter() - start
 
