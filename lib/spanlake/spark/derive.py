@@ -26,7 +26,9 @@ MERGED = T.StructType(
     [f for f in TABLES["derived"].schema.fields if f.name not in ("plan_id", "number")]
 )
 ARROW = to_arrow_schema(MERGED, timezone="UTC")
-BROADCAST_SLICES = 2  # answers of so many slices are sent to every executor, and no text is shuffled
+BROADCAST_SLICES = (
+    2  # answers of so many slices are sent to every executor, and no text is shuffled
+)
 
 
 def derive_run(
@@ -61,9 +63,7 @@ def publish(tables: Tables, plan: Plan, derived: DataFrame, number: int) -> None
     tables.append("note_status", rows, f"note_status:{plan.plan_id}:{number}", 1)
 
 
-def merged_notes(
-    tables: Tables, plan: Plan, labels: str, slices: tuple[int, int]
-) -> DataFrame:
+def merged_notes(tables: Tables, plan: Plan, labels: str, slices: tuple[int, int]) -> DataFrame:
     """Return one row per note of a run of slices, with its state and its rows as arrays."""
     units = units_of_plan(tables, plan, slices).select(
         *SHARED, "sentence_index", "start", "end", "section", "unit_key"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -80,6 +80,7 @@ def extract(
     `max_failed_share` of the pipeline's notes have failed (after everything has been written).
     """
     tables.require("notes")  # before anything is written at a place that was mistyped
+    tables.require_log_store()
     tables.require_layout()
     config = config.model_copy(update={"extractor": config.extractor.located()})
     model = model_fingerprint(config.extractor)
@@ -89,7 +90,7 @@ def extract(
     extraction = _Extraction(tables, config, run, (model, pipeline), options)
     if step in ("all", "plan") and extraction.is_idle():
         log.info("nothing to do: every note has its status for this pipeline")
-        return run.facts
+        return {**run.facts, "notes": 0, "units": 0, "units_read": 0, "failed_notes": 0}
     with run:
         extraction.run_step()
         extraction.close()
@@ -211,8 +212,9 @@ class _Extraction:
         slices = 1 if small else slices_for(found.unread, config)
         plan = claim(
             self.tables, config, self.run.run_id, (self.model, self.pipeline), number, slices,
-            found.version,
+            found.version, small=small,
         )  # fmt: skip
+        log.info("plan %s: %d of %d notes to read", plan.plan_id, found.unread, found.total)
         with self._lease(plan):
             texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
             if small and self._small(plan, texts):
@@ -238,7 +240,6 @@ class _Extraction:
         self.done.model_loads += done.model_loads
         for step, seconds in done.seconds.items():
             self.done.seconds[step] += seconds
-        finish(self.tables, done.plan)
 
     def _go_on(self, plan: Plan) -> None:
         """Complete a plan that an earlier run left, wherever that stopped."""
@@ -297,7 +298,10 @@ class _Extraction:
             while first < plan.slices or pending:
                 while first < plan.slices and len(pending) < IN_FLIGHT:
                     slices = fixed.get(number) or self._choose(plan, number, first, units, rate)
-                    first, wave = slices[1] + 1, Wave(number, slices, sum(units[slices[0] : slices[1] + 1]))
+                    first, wave = (
+                        slices[1] + 1,
+                        Wave(number, slices, sum(units[slices[0] : slices[1] + 1])),
+                    )
                     number += 1
                     if wave.number in answered or not wave.units:
                         answered[wave.number] = slices

@@ -87,7 +87,9 @@ def infer_wave(
         "wave": F.lit(wave.number),
         "model_fingerprint": F.lit(plan.model_fingerprint),
     }
-    tables.append("extractions", rows.withColumns(marks), f"extractions:{plan.plan_id}:{wave.number}", 1)
+    tables.append(
+        "extractions", rows.withColumns(marks), f"extractions:{plan.plan_id}:{wave.number}", 1
+    )
     return replace(wave, wall_seconds=time.perf_counter() - start, tasks=tasks)
 
 

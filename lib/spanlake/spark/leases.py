@@ -65,9 +65,7 @@ class Lease:
     `renew` raises the counter once; a thread calls it. Closing removes the file.
     """
 
-    def __init__(
-        self, tables: Tables, plan_id: str, run_id: str, beat: Callable[[], None]
-    ) -> None:
+    def __init__(self, tables: Tables, plan_id: str, run_id: str, beat: Callable[[], None]) -> None:
         self.path = _path(tables, plan_id)
         self._beat = beat
         self._content: dict[str, Any] = {"run_id": run_id, "owner": identity(), "count": 0}

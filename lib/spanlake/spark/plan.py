@@ -22,7 +22,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from spanlake.core.config import ExtractConfig
 from spanlake.core.errors import PlanError
 from spanlake.core.sentences import SPLITTER_VERSION, split
-from spanlake.core.units import Sentence, units_of
+from spanlake.core.units import units_of
 from spanlake.spark.clear import clear_errors, running
 from spanlake.spark.leases import identity
 from spanlake.spark.runs import CONFLICT
@@ -96,7 +96,9 @@ def last_plan(tables: Tables, pipeline: str) -> tuple[Plan | None, bool]:
     last = events.agg(F.max("plan_number")).collect()[0][0]
     if last is None:
         return None, False
-    found = {(row.event, row.epoch): row for row in events.where(F.col("plan_number") == last).collect()}
+    found = {
+        (row.event, row.epoch): row for row in events.where(F.col("plan_number") == last).collect()
+    }
     claimed = found["claimed", 1]
     owners = [row for (event, _), row in found.items() if event in ("claimed", "taken_over")]
     owner = max(owners, key=lambda row: row.epoch)
@@ -110,7 +112,16 @@ def last_plan(tables: Tables, pipeline: str) -> tuple[Plan | None, bool]:
         planned=planned is not None,
         **counts,
     )
-    return plan, not any(event in ("finished", "abandoned") for event, _ in found)
+    ended = any(event in ("finished", "abandoned") for event, _ in found)
+    return plan, not (ended or (claimed.small and planned is None and _has_status(tables, plan)))
+
+
+def _has_status(tables: Tables, plan: Plan) -> bool:
+    if not tables.exists("note_status"):
+        return False
+    mine = F.col("pipeline_fingerprint") == plan.pipeline_fingerprint
+    status = tables.read("note_status").where(mine & (F.col("plan_id") == plan.plan_id))
+    return status.limit(1).count() > 0
 
 
 def require_owner(tables: Tables, plan: Plan) -> None:
@@ -142,10 +153,12 @@ def claim(
     number: int,
     slices: int,
     notes_version: int,
+    *,
+    small: bool,
 ) -> Plan:
     """Claim the next plan of a pipeline (model and pipeline fingerprints) for a run.
 
-    Raises PlanError when another run has claimed it at the same time.
+    A `small` plan has ended when its notes have their status: it needs no event for that. Raises PlanError when another run has claimed it at the same time.
     """
     model, pipeline = fingerprints
     plan = Plan(
@@ -156,7 +169,7 @@ def claim(
         tables, plan, "claimed", f"plans:{pipeline}", number,
         extractor=config.extractor.model_dump_json(), splitter_version=SPLITTER_VERSION,
         where=config.where, notes_version=notes_version, slices=slices,
-        lease=json.dumps(identity()),
+        small=small, lease=json.dumps(identity()),
     )  # fmt: skip
     require_owner(tables, plan)
     return plan
@@ -301,9 +314,7 @@ def _of_slices(rows: DataFrame, plan: Plan, slices: tuple[int, int] | None) -> D
 def settled(tables: Tables, plan: Plan) -> DataFrame:
     """Return the keys of units with a permanent answer, or that have failed too often."""
     tables.ensure("extractions")
-    answers = tables.read("extractions").where(
-        F.col("model_fingerprint") == plan.model_fingerprint
-    )
+    answers = tables.read("extractions").where(F.col("model_fingerprint") == plan.model_fingerprint)
     tried = answers.groupBy("unit_key").agg(
         F.max(F.col("outcome") != "transient").alias("permanent"), F.count("*").alias("times")
     )
@@ -326,6 +337,4 @@ def finish(tables: Tables, plan: Plan, event: str = "finished") -> None:
     record(tables, plan, event, f"end:{plan.plan_id}")
     for table in ("work", "derived"):
         if tables.exists(table):
-            tables.spark.sql(
-                f"DELETE FROM {tables.name(table)} WHERE plan_id = '{plan.plan_id}'"
-            )
+            tables.spark.sql(f"DELETE FROM {tables.name(table)} WHERE plan_id = '{plan.plan_id}'")

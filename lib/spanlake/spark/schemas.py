@@ -222,7 +222,8 @@ TABLES: dict[str, Table] = {
         _field("splitter_version", STRING, "claimed"),
         _field("where", STRING, "claimed: restriction on notes"),
         _field("notes_version", LONG, "claimed: pinned Delta version of notes"),
-        _field("slices", INT, "claimed: number of slices; planned: of those that have notes"),
+        _field("slices", INT, "claimed, planned: number of slices"),
+        _field("small", BOOL, "claimed: the driver does it; it has ended with its notes' status"),
         _field("notes", LONG, "planned"),
         _field("units", LONG, "planned: sentences of the plan's notes"),
         _field("units_distinct", LONG, "planned: different texts among them"),
@@ -235,7 +236,9 @@ TABLES: dict[str, Table] = {
     "runs": _table(
         _field("run_id", STRING, null=False),
         _field("job", STRING, null=False),
-        _field("state", STRING, "done, failed or lost (killed, and its plan taken over)", null=False),
+        _field(
+            "state", STRING, "done, failed or lost (killed, and its plan taken over)", null=False
+        ),
         _field("started_at", TIME, null=False),
         _field("finished_at", TIME, "null: lost"),
         _field("host", STRING),

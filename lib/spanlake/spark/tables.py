@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,9 @@ CURRENT = (
     " JOIN (" + STATUS.replace("{", "{{").replace("}", "}}") + ") c"
     " ON t.note_id = c.s.note_id AND t.text_sha256 = c.s.text_sha256 AND t.plan_id = c.s.plan_id"
     " JOIN {{notes}} n ON t.note_id = n.note_id"
-    " WHERE c.s.state IN " + TERMINAL + " AND t.pipeline_fingerprint = "
+    " WHERE c.s.state IN "
+    + TERMINAL
+    + " AND t.pipeline_fingerprint = "
     + PUBLISHED.replace("{", "{{").replace("}", "}}")
 )
 CURRENT_STATUS = "SELECT s.* FROM (" + STATUS + ")"
@@ -65,11 +68,19 @@ VIEWS = (  # of two with one name the last whose tables are there
     ("sentences", SENTENCES),
     ("timings", "SELECT plan_id, wave, timing.* FROM {extractions} WHERE timing IS NOT NULL"),
     ("unprocessed_notes", UNPROCESSED),
-    ("unprocessed_notes", f"{UNPROCESSED} LEFT ANTI JOIN ({CURRENT_STATUS}) s"
-     " ON n.note_id = s.note_id"),
+    (
+        "unprocessed_notes",
+        f"{UNPROCESSED} LEFT ANTI JOIN ({CURRENT_STATUS}) s ON n.note_id = s.note_id",
+    ),
 )
 TEXTS = {"note_text", "text", "target", "left", "right", "head_text", "tail_text", "subject"}
-UNCOUNTED = (T.ArrayType, T.BinaryType, T.BooleanType, T.MapType, T.StructType)  # Delta keeps none of these
+UNCOUNTED = (
+    T.ArrayType,
+    T.BinaryType,
+    T.BooleanType,
+    T.MapType,
+    T.StructType,
+)  # Delta keeps none of these
 # Extractions are appended wave by wave and read whole: files are compacted afterwards, by OPTIMIZE.
 # A plan pins versions of its inputs; Delta refuses to read one older than its deleted files.
 PROPERTIES = {
@@ -170,6 +181,19 @@ class Tables:
         """Raise ConfigError if the table is missing."""
         if not self.exists(table):
             raise self._missing(table)
+
+    def require_log_store(self) -> None:
+        """Raise ConfigError for a place on S3 where two writers could both win a commit."""
+        place = str(self.config.location or "")
+        scheme = place.partition("://")[0]
+        if scheme not in ("s3", "s3a", "s3n") or "DATABRICKS_RUNTIME_VERSION" in os.environ:
+            return
+        if not self.spark.conf.get(f"spark.delta.logStore.{scheme}.impl", None):
+            raise ConfigError(
+                f"tables.location is on {scheme}, where two jobs can both win one commit: set"
+                f" spark.delta.logStore.{scheme}.impl to Delta's S3DynamoDBLogStore, or use"
+                " tables.schema of a catalog that coordinates commits"
+            )
 
     def require_layout(self) -> None:
         """Raise DataError for tables of an older layout, which have to be upgraded once."""
