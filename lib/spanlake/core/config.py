@@ -229,8 +229,8 @@ class ExtractConfig(Model):
     """`jobs/extract.py`: `notes` into `entities` and `relations`.
 
     A plan of at most `driver_notes` notes is done by the driver itself. A wave of a larger one
-    takes about `wave_minutes`, a task of it about `units_per_task` units. `max_failed_share` of the notes
-    may fail before the job exits non-zero. `slices` sets the number of slices of a plan directly.
+    takes about `wave_minutes`, a task of it about `units_per_task` units. `max_failed_share` of the
+    notes may fail before the job exits non-zero. `slices` sets the number of slices of a plan directly.
     """
 
     tables: TablesConfig

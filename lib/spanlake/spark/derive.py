@@ -34,7 +34,7 @@ BROADCAST_SLICES = (
 def derive_run(
     tables: Tables, plan: Plan, labels: str, number: int, slices: tuple[int, int]
 ) -> None:
-    """Append the rows of a run of slices: entities and relations, then note_status, which shows them.
+    """Append the rows of a run of slices: entities, relations, then note_status, which shows them.
 
     The notes are merged once, into `derived`, from which the three tables are appended. Every
     append carries a transaction of its own, so that a run that is repeated writes nothing twice.

@@ -23,6 +23,7 @@ from spanlake.spark.leases import Lease, owner_lives
 from spanlake.spark.plan import (
     KEY,
     Plan,
+    Unread,
     claim,
     finish,
     last_plan,
@@ -97,6 +98,9 @@ def extract(
     return run.facts
 
 
+_STEPS = ("plan", "infer", "derive")
+
+
 @dataclass(slots=True)
 class _Totals:
     """What a run has done so far."""
@@ -106,9 +110,6 @@ class _Totals:
     plans: list[Plan] = field(default_factory=list)
     units_read: int = 0
     model_loads: int = 0
-
-
-_STEPS = ("plan", "infer", "derive")
 
 
 class _Extraction:
@@ -129,7 +130,7 @@ class _Extraction:
         self._last, self._open = last_plan(tables, self.pipeline)
         self._found = None if self._open else self._unread()
 
-    def _unread(self) -> Any:
+    def _unread(self) -> Unread:
         return unread_notes(self.tables, self.pipeline, self.config.where, self.options.retry)
 
     def is_idle(self) -> bool:
@@ -151,7 +152,7 @@ class _Extraction:
         elif step not in ("plan", "all"):
             raise PlanError(f"there is no unfinished plan to {step}: run --step plan first")
         if self._found is not None and self._found.unread:
-            self._new_plan()
+            self._new_plan(self._found)
         if self.options.publish or self.done.plans:
             facts = self.run.facts
             facts["published"] = publish_pipeline(
@@ -204,8 +205,8 @@ class _Extraction:
             infer_seconds=used[2], host=None, pid=None,
         )  # fmt: skip
 
-    def _new_plan(self) -> None:
-        found, config = self._found, self.config
+    def _new_plan(self, found: Unread) -> None:
+        config = self.config
         start = time.perf_counter()
         small = self.options.step == "all" and found.unread <= config.driver_notes
         number = self._last.plan_number + 1 if self._last else 1

@@ -42,7 +42,7 @@ def identity() -> dict[str, str]:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process started, in ticks since the boot; raises OSError where there is none."""
+    """Return when a process started, in ticks since the boot; raises OSError for none."""
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     return stat.rpartition(")")[2].split()[19]
 

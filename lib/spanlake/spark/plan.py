@@ -40,7 +40,7 @@ ARROW = to_arrow_schema(UNITS, timezone="UTC")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The header of a plan, from its events; `notes` and the counts of units are 0 until planned."""
+    """The header of a plan, from its events; the counts are 0 until it is planned."""
 
     plan_id: str
     plan_number: int
@@ -125,7 +125,7 @@ def _has_status(tables: Tables, plan: Plan) -> bool:
 
 
 def require_owner(tables: Tables, plan: Plan) -> None:
-    """Raise PlanError unless the plan is the run's: another may have claimed it or taken it over."""
+    """Raise PlanError unless the plan is the run's: another may have claimed or taken it."""
     events = tables.read("plan_events").where(F.col("plan_id") == plan.plan_id)
     owned = events.where(F.col("event").isin("claimed", "taken_over"))
     owner = owned.agg(F.max_by("run_id", "epoch")).collect()[0][0]
@@ -137,7 +137,7 @@ def require_owner(tables: Tables, plan: Plan) -> None:
 
 
 def take_over(tables: Tables, plan: Plan, run_id: str) -> Plan:
-    """Make a run the owner of a plan whose owner is dead; raises PlanError if another was faster."""
+    """Make a run the owner of a plan whose owner is dead; raises PlanError if one was faster."""
     mine = replace(plan, run_id=run_id, epoch=plan.epoch + 1)
     lease = json.dumps(identity())
     record(tables, mine, "taken_over", f"owner:{plan.plan_id}", mine.epoch, lease=lease)
@@ -158,7 +158,8 @@ def claim(
 ) -> Plan:
     """Claim the next plan of a pipeline (model and pipeline fingerprints) for a run.
 
-    A `small` plan has ended when its notes have their status: it needs no event for that. Raises PlanError when another run has claimed it at the same time.
+    A `small` plan has ended when its notes have their status: it needs no event for that. Raises
+    PlanError when another run has claimed it at the same time.
     """
     model, pipeline = fingerprints
     plan = Plan(

@@ -64,9 +64,15 @@ def run_small(
         "infer": inferred - planned,
         "derive": time.perf_counter() - inferred,
     }
-    counts = {"notes": len(notes), "units": sum("unit_key" in row for row in rows)}
-    distinct = {"units_distinct": len(keyed), "units_planned": len(unread)}
-    return Small(replace(plan, **counts, **distinct, planned=True), len(unread), loads, seconds)
+    counted = replace(
+        plan,
+        notes=len(notes),
+        units=sum("unit_key" in row for row in rows),
+        units_distinct=len(keyed),
+        units_planned=len(unread),
+        planned=True,
+    )
+    return Small(counted, len(unread), loads, seconds)
 
 
 def _stored(tables: Tables, plan: Plan, keys: list[bytes]) -> dict[bytes, list[Any]]:
