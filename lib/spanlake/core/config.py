@@ -230,7 +230,7 @@ class ExtractConfig(Model):
 
     A plan of at most `driver_notes` notes is done by the driver itself. A wave of a larger one
     takes about `wave_minutes`, a task of it about `units_per_task` units. `max_failed_share` of the
-    notes may fail before the job exits non-zero. `slices` sets the number of slices of a plan directly.
+    notes may fail before the job exits non-zero. `slices` sets the number of slices of a plan.
     """
 
     tables: TablesConfig
