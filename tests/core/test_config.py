@@ -148,6 +148,7 @@ def test_a_file_may_quote_nothing_and_escape_by_a_character(conf):
         ("quote: ab", r"source\.quote: one character"),
         ("quote: ','", "source.delimiter must differ"),
         (r'quote: null, escape: "\\"', "source.escape changes nothing without source.quote"),
+        ("encoding: utf_7", "source.encoding: utf_7 can spell halves of UTF-16 pairs"),
         ("columns: {note_type: {sq: x}}", r"note_type: a column's name or \{sql: EXPRESSION\}"),
         ("columns: {note_type: [x]}", r"note_type: a column's name or \{sql: EXPRESSION\}"),
         ("columns: {note_typ: {sql: x}}", "the columns of notes are"),

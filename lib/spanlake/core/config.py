@@ -76,7 +76,8 @@ class SourceConfig(Model):
     @field_validator("encoding")
     @classmethod
     def _exists(cls, encoding: str) -> str:
-        codec_of(encoding)
+        if codec_of(encoding) in ("utf-7", "unicode_escape", "raw_unicode_escape"):
+            raise ValueError(f"{encoding} can spell halves of UTF-16 pairs: convert to UTF-8")
         return encoding
 
     @field_validator("delimiter", "quote", "escape", mode="before")

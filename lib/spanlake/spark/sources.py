@@ -43,7 +43,6 @@ OMOP = {  # NOTE, CDM 5.4
 SUFFIXES = {"csv": (".csv", ".tsv"), "jsonl": (".jsonl", ".ndjson", ".json")}
 PACKED = (".gz", ".bz2")
 DELIMITERS = {";": ";", "\t": "tab", "|": "pipe", ",": ","}
-TEXTS_A_TASK = 500
 MOST_TOLD, MOST_PLACES = 5, 5
 
 
@@ -72,9 +71,10 @@ def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
     place = f"source {source.path or source.table}"
     with clear_errors(place, f"check its name, and that it is {source.format}"):
         found = _read(spark, source)
-    rows = _in_our_columns(found, source).persist()
+    rows = _in_our_columns(found, source)
     try:
         with running(spark, *conditions(source)):
+            rows.persist()  # which already computes constants such as 1 / 0
             _refuse_faults(rows)
     except BaseException:
         rows.unpersist()
@@ -108,7 +108,7 @@ def _read(spark: SparkSession, source: SourceConfig) -> _Source:
 def _read_text(spark: SparkSession, path: str, encoding: str) -> DataFrame:
     """Read the `.txt` files of a folder, one note each: newlines and marks untouched."""
     files = source_files(spark, path, lambda name: PurePosixPath(name).suffix.lower() == ".txt")
-    return _rows(files, text_reader(encoding), ["note_id", "note_text"], TEXTS_A_TASK)
+    return _rows(files, text_reader(encoding), ["note_id", "note_text"])
 
 
 def _read_csv(spark: SparkSession, path: str, encoding: str, dialect: Dialect) -> _Source:
@@ -148,11 +148,9 @@ def _is_data(kind: str) -> Callable[[str], bool]:
     return is_data
 
 
-def _rows(files: list[Files], reader: Reader, columns: list[str], per_task: int = 1) -> DataFrame:
+def _rows(files: list[Files], reader: Reader, columns: list[str]) -> DataFrame:
     schema = T.StructType([T.StructField(c, T.StringType()) for c in [*columns, FAULT, PLACE]])
-    return reduce(
-        DataFrame.unionByName, [part.rows(reader, schema, per_task=per_task) for part in files]
-    )
+    return reduce(DataFrame.unionByName, [part.rows(reader, schema) for part in files])
 
 
 def _columns(files: list[Files], reader: Reader) -> dict[str, list[str]]:
