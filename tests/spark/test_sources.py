@@ -385,3 +385,12 @@ def test_a_type_that_is_no_text_is_refused(spark, tmp_path, text):
     made = stored(spark, tmp_path, f"SELECT 'a' AS note_id, {text} AS note_text")
     with pytest.raises(ConfigError, match=r"^source\.columns\.note_text: .* a text is expected"):
         notes_from(spark, made.source)
+
+
+def test_an_id_that_may_be_a_text_is_not_told_and_one_of_two_lines_is_told_on_one(spark, tmp_path):
+    rows = "SELECT * FROM VALUES ('No fever.\n', X'E9'), (repeat('No cough. ', 9), X'E9')"
+    made = stored(spark, tmp_path, f"{rows} AS t(note_id, note_text)")
+    told = r"UTF-8: note No fever\.\?, note an id of 90 characters; nothing"
+    with pytest.raises(DataError, match=told) as refused:
+        notes_from(spark, made.source)
+    assert "\n" not in str(refused.value) and "cough" not in str(refused.value)

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
 from spanlake.core.units import NOTE_COLUMNS
-from spanlake.spark.clear import running
+from spanlake.spark.clear import running, shown
 from spanlake.spark.sentences import has_text, update_sentences
 from spanlake.spark.sources import TAKEN, conditions, notes_from
 from spanlake.spark.tables import Tables
@@ -100,7 +100,7 @@ def _problems(row: dict[str, int], config: IngestConfig) -> list[str]:
 
 def _repeated(notes: DataFrame, rows: int) -> str:
     counted = notes.where("note_id IS NOT NULL").groupBy("note_id").count().where("count > 1")
-    first = [row.note_id for row in counted.orderBy("note_id").limit(5).collect()]
+    first = [shown(row.note_id) for row in counted.orderBy("note_id").limit(5).collect()]
     return (
         f"{rows} rows repeat a note_id (first: {', '.join(first)}): ids must be unique, filter with"
         " source.where or make a new id"

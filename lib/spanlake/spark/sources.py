@@ -20,7 +20,7 @@ from spanlake.core.csv_records import Dialect
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark.casts import cast_to
-from spanlake.spark.clear import clear_errors, named, running
+from spanlake.spark.clear import LONGEST, clear_errors, named, on_one_line, running
 from spanlake.spark.files import Files, Reader, is_hidden, source_files
 from spanlake.spark.readers import (
     UNREADABLE,
@@ -174,7 +174,9 @@ def _in_our_columns(found: _Source, source: SourceConfig) -> DataFrame:
     columns = _our_columns(raw, source, found)
     values = {name: F.when(taken, value) for name, (value, _) in columns.items()}
     faults = [F.when(taken, fault) for _, fault in columns.values() if fault is not None]
-    note = F.concat(F.lit("note "), F.coalesce(F.make_valid_utf8(values["note_id"]), F.lit("null")))
+    note_id = F.coalesce(F.make_valid_utf8(values["note_id"]), F.lit("null"))
+    long = F.format_string("an id of %d characters", F.length(note_id))  # by a wrong column a text
+    note = F.concat(F.lit("note "), F.when(F.length(note_id) > LONGEST, long).otherwise(note_id))
     with clear_errors("source.columns", "an expression gives one value a row"):
         return raw.select(
             *[value.alias(name) for name, value in values.items()],
@@ -269,4 +271,4 @@ def _refuse_faults(rows: DataFrame) -> None:
 
 def _counted(count: int, fault: str, places: Sequence[str]) -> str:
     more = ", ..." if count > len(places) else ""
-    return f"{count} {fault}: {', '.join(places)}{more}"
+    return f"{count} {fault}: {', '.join(map(on_one_line, places))}{more}"
