@@ -43,14 +43,15 @@ def test_bad_notes_are_refused_with_counts_and_nothing_is_written(tables, source
         {"note_id": None, "note_text": "z", "patient_id": "p"},
         {"note_id": "3", "note_text": "caf\ufffd", "patient_id": "p"},
     ]
+    rows += [{"note_id": "No cough. " * 9, "note_text": "x", "patient_id": "p"}] * 2
     with pytest.raises(DataError) as refused:
         ingest(tables, source(rows))
     message = str(refused.value)
     for part in (
-        "5 notes read, none written",
+        "7 notes read, none written",
         "1 rows have no note_id",
         "1 notes have a null text",
-        "1 rows repeat a note_id (first: 1)",
+        "2 rows repeat a note_id (first: 1, an id of 90 characters)",
         "1 notes hold U+FFFD",
     ):
         assert part in message

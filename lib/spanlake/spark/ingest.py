@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
 from spanlake.core.units import NOTE_COLUMNS
-from spanlake.spark.clear import running
+from spanlake.spark.clear import running, shown
+from spanlake.spark.sentences import has_text, update_sentences
 from spanlake.spark.sources import TAKEN, conditions, notes_from
 from spanlake.spark.tables import Tables
 
@@ -47,7 +48,7 @@ def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
         )
     finally:
         rows.unpersist()
-    return counts
+    return counts | update_sentences(tables)
 
 
 def facts_of(counts: dict[str, int]) -> dict[str, int]:
@@ -99,7 +100,7 @@ def _problems(row: dict[str, int], config: IngestConfig) -> list[str]:
 
 def _repeated(notes: DataFrame, rows: int) -> str:
     counted = notes.where("note_id IS NOT NULL").groupBy("note_id").count().where("count > 1")
-    first = [row.note_id for row in counted.orderBy("note_id").limit(5).collect()]
+    first = [shown(row.note_id) for row in counted.orderBy("note_id").limit(5).collect()]
     return (
         f"{rows} rows repeat a note_id (first: {', '.join(first)}): ids must be unique, filter with"
         " source.where or make a new id"
@@ -170,8 +171,3 @@ def length_percentiles(tables: Tables) -> list[tuple[str, int]]:
     names = [f"p{100 * p:.0f}" for p in PERCENTILES]
     values = [round(value) for value in points_row.points or ()]
     return [*zip(names, values, strict=False), ("max", points_row.top or 0)]
-
-
-def has_text() -> Column:
-    """Tell whether note_text has anything but white space, as the splitter understands it."""
-    return F.col("note_text").rlike(r"[^\s\p{Z}\x1c-\x1f\x85\x{FEFF}]")
