@@ -13,7 +13,8 @@ from spanlake.core.config import IngestConfig, load_config
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark import files
-from spanlake.spark.sources import TAKEN, notes_from
+from spanlake.spark.sources import TAKEN, refuse_faults
+from spanlake.spark.sources import notes_from as rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = 'First line, "quoted",\r\nsecond\tline; caf\u00e9 \U0001f600\n\nlast\u00a0line.'
@@ -24,12 +25,14 @@ def config(tmp_path, **source):
     return IngestConfig.model_validate({"tables": tables, "source": source})
 
 
+def notes_from(spark, source):
+    rows = rows_of(spark, source)
+    refuse_faults(rows)
+    return rows
+
+
 def taken(spark, config):
-    rows = notes_from(spark, config.source)
-    try:
-        return rows.where(TAKEN).select(*NOTE_COLUMNS).collect()
-    finally:
-        rows.unpersist()
+    return notes_from(spark, config.source).where(TAKEN).select(*NOTE_COLUMNS).collect()
 
 
 def texts(spark, config):

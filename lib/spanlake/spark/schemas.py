@@ -61,16 +61,24 @@ WAVE = _struct(("wave", INT), ("units", LONG), ("wall_seconds", DOUBLE), ("tasks
 class Table:
     """A table's schema, and how Delta lays it out; `checks` are CHECK constraints by name.
 
+    `properties` are those that this table alone has.
+
     Constraints look at numbers only: Delta prints the values of a violating row.
     """
 
     schema: T.StructType
     cluster_by: str | None = None
     checks: tuple[tuple[str, str], ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
 
 
-def _table(*fields: T.StructField, cluster_by: str | None = None, **checks: str) -> Table:
-    return Table(T.StructType(list(fields)), cluster_by, tuple(checks.items()))
+def _table(
+    *fields: T.StructField,
+    cluster_by: str | None = None,
+    properties: tuple[tuple[str, str], ...] = (),
+    **checks: str,
+) -> Table:
+    return Table(T.StructType(list(fields)), cluster_by, tuple(checks.items()), properties)
 
 
 NOTE_KEY = (
@@ -92,6 +100,8 @@ TABLES: dict[str, Table] = {
         _field("note_datetime", STRING, "as the source writes it"),
         _field("note_text", STRING, "exactly as stored at the source", null=False),
         NOTE_KEY[1],
+        # An edited note is marked in its file, which is not written again for it.
+        properties=(("delta.enableDeletionVectors", "true"),),
     ),
     "sentences": _table(
         *NOTE_KEY,
