@@ -241,7 +241,9 @@ def exchanged(plan):
     if plan.getClass().getSimpleName() == "AdaptiveSparkPlanExec":
         plan = plan.executedPlan()
     below = [plan.children().apply(i) for i in range(plan.children().size())]
-    mine = [plan.output().toString()] if "ShuffleExchange" in plan.getClass().getSimpleName() else []
+    mine = (
+        [plan.output().toString()] if "ShuffleExchange" in plan.getClass().getSimpleName() else []
+    )
     return [*mine, *(names for one in below for names in exchanged(one))]
 
 
@@ -288,7 +290,7 @@ def test_an_ingest_compares_anew_when_notes_have_changed(tables, source, monkeyp
 def test_notes_that_never_stand_still_end_in_one_line(tables, source, monkeypatch):
     ids = iter("wxyz")
     between(monkeypatch, lambda: insert(tables, next(ids)), times=9)
-    with pytest.raises(DataError, match="^another ingest is writing to notes: start it again$"):
+    with pytest.raises(DataError, match=r"^another ingest is writing to notes: start it again$"):
         ingest(tables, source({"a": "One."}, removed_share=1))
     assert texts(tables) == {"w": "Other.", "x": "Other."}
 
@@ -303,9 +305,7 @@ def test_files_put_together_meanwhile_are_no_other_ingest(tables, source, monkey
 
 
 @pytest.mark.parametrize("first", [{}, {"a": "Old.", "b": "Old."}])
-def test_two_ingests_at_once_delete_nothing_unrefused(
-    tables, source, tmp_path, monkeypatch, first
-):
+def test_two_ingests_at_once_delete_nothing_unrefused(tables, source, tmp_path, monkeypatch, first):
     if first:
         ingest(tables, source(first))
     mine = [source({**first, "p": "P."}), None]

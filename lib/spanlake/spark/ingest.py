@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from spanlake.core.config import IngestConfig
 from spanlake.core.errors import DataError
 from spanlake.core.units import NOTE_COLUMNS
-from spanlake.spark.clear import running
+from spanlake.spark.clear import running, unlogged
 from spanlake.spark.runs import CONFLICT
 from spanlake.spark.sources import FAULT, TAKEN, conditions, notes_from, refuse_faults
 from spanlake.spark.tables import Tables
@@ -96,8 +96,9 @@ def _compare(tables: Tables, rows: DataFrame, config: IngestConfig) -> _Comparis
     """Check the source and compare it with `notes`; raises DataError with all that is wrong."""
     version = tables.version("notes") if tables.exists("notes") else None
     stored = None if version is None else tables.read("notes", version)
+    comparison = compared(rows, stored)
     with running(tables.spark, *conditions(config.source)):
-        groups = compared(rows, stored).collect()
+        groups = comparison.collect()
         total = {name: sum(group[name] for group in groups) for name in SUMS}
         _refuse_rows(total, rows, config)
     if config.removed_notes == "keep":
@@ -168,6 +169,7 @@ def _marked(rows: DataFrame) -> DataFrame:
     return _hashed(rows).select(
         "note_id",
         F.when(taken, F.expr(MARK)).alias("new"),
+        F.lit(None).cast("long").alias("old"),
         *[column.cast("long").alias(name) for name, column in counted.items()],
     )
 
@@ -247,7 +249,8 @@ def _merge(tables: Tables, rows: DataFrame, found: _Comparison) -> bool:
         f" FROM {name})"
     )
     try:
-        with _view(_changes(tables, rows, found)) as view:
+        # Delta would log a conflict with its whole stack; an error that is not one is raised.
+        with _view(_changes(tables, rows, found)) as view, unlogged(tables.spark):
             done = tables.spark.sql(
                 f"MERGE INTO {name} n USING (SELECT * FROM {view} WHERE {as_compared}) i"
                 f" ON n.note_id = i.note_id {_clauses(counts)}"
