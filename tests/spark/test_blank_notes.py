@@ -9,7 +9,7 @@ from spanlake.core.labels import load_labels
 from spanlake.core.merging import merge
 from spanlake.core.sentences import split
 from spanlake.core.units import Note
-from spanlake.spark.sentences import has_text
+from spanlake.spark.ingest import has_text
 
 TEXTS = ["", " \r\n\t", "\ufeff", "\ufeff\u2028 \x1c", "a", "\ufeffa", ".", "\u200b", "\x85\xa0"]
 

@@ -124,7 +124,7 @@ class SourceConfig(Model):
 
 
 class IngestConfig(Model):
-    """`jobs/ingest.py`: a source into `notes` and `sentences`.
+    """`jobs/ingest.py`: a source into `notes`.
 
     `removed_notes`: delete from our tables what the source no longer holds (it is the whole
     truth), or keep it (the source is an increment). An ingest that would delete more than

@@ -129,9 +129,16 @@ class Tables:
             if self.exists(table):
                 self._add_columns(table)
             else:
-                self.spark.sql(self._create(table))
+                self._make(table)
         self._made.add(table)
         return self.name(table)
+
+    def _make(self, table: str) -> None:
+        try:
+            self.spark.sql(self._create(table))
+        except Exception:
+            if not self.exists(table):  # else another job has made it at the same time
+                raise
 
     def _add_columns(self, table: str) -> None:
         """Add the columns of our schema that the table lacks; raises DataError for one not null."""
@@ -162,7 +169,8 @@ class Tables:
         partitions = f" PARTITIONED BY ({names})" if names else ""
         checks = {f"delta.constraints.{name}": sql for name, sql in spec.checks}
         checks["delta.dataSkippingStatsColumns"] = ",".join(_counted(spec))
-        properties = ", ".join(f"'{k}' = '{v}'" for k, v in {**PROPERTIES, **checks}.items())
+        given = {**PROPERTIES, **dict(spec.properties), **checks}
+        properties = ", ".join(f"'{k}' = '{v}'" for k, v in given.items())
         create = f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({columns}) USING DELTA"
         return f"{create}{partitions} TBLPROPERTIES ({properties})"
 
