@@ -267,3 +267,30 @@ def test_time_is_linear_in_a_note_without_a_full_stop(piece: str) -> None:
     seconds(200)
     small, large = seconds(1000), seconds(4000)
     assert large < 10 * max(small, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("before", "piece", "behind"),
+    [
+        ("fever", " ", "fever: no"),
+        ("fever", "\t", "no fever"),
+        ("fever", ".", " no"),
+        ("denies fever", "_", "\nfever"),
+        ("fever:", "mother ", "fever"),
+        ("fever", "family: ", "fever"),
+        ("", "fever -  ", ""),
+        ("", "fever Y / N ", ""),
+        ("", "FH\n", "fever"),
+        ("[ ] ", "fever, ", ""),
+    ],
+)
+def test_a_note_of_one_thing_over_and_over_is_read_in_a_second(
+    before: str, piece: str, behind: str
+) -> None:
+    text = before + piece * (60_000 // len(piece)) + behind
+    spans = [Span(found.start(), found.end()) for found in re.finditer("fever", text)]
+    sentences = split(text)
+    given = Annotation(tuple(Entity(span, "problem", "fever") for span in spans))
+    began = time.process_time()
+    add_assertions(text, sentences, given, [0] * len(spans), KIWI)
+    assert time.process_time() - began < 2

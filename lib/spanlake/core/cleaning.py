@@ -36,7 +36,7 @@ SIGNS = {
 }
 BULLET_LINE = re.compile(r"[^\S\n]*[-−]\s")
 FLAG = re.compile(r"(?:H|L|HH|LL|A|N|C)[*!]?")
-CELL = re.compile(r"[^|\t]+?(?=\||\t| {2,}|$)")
+CELL = re.compile(r"[^|\t]+?(?=\||\t|  |$)")
 NUMBER = re.compile(r"[<>≤≥=~ ]{0,3}\d")
 RANGE = re.compile(
     r"[(\[]?\s*(?:[<>≤≥]=?\s*\d[\d.,]*|\d[\d.,]*\s*(?:-|–|—|to)\s*\d[\d.,]*)", re.IGNORECASE

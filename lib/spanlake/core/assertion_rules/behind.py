@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from spanlake.core.assertion_rules.note_form import END, GAP, Cue, NoteForm, rule
@@ -44,7 +45,7 @@ DOUBT = rule(
 )
 QUESTION_MARK = rule(r"~(?P<cue>\?{1,3})(?=~(?:[.,;)|\n]|$)|\s(?!Yes|No)[A-Z][a-z])", case=True)
 NEGATION = rule(
-    rf"{PLACE}~[:;|–—-]*~{AUXILIARY}(?P<cue>(?:effectively )?(?:ruled|r/o'?d) out|"
+    rf"{PLACE}~[:;|–—-]*+~{AUXILIARY}(?P<cue>(?:effectively )?(?:ruled|r/o'?d) out|"
     rf"(?:{ADVERB} )?excluded|negated|(?:could|can) be excluded"
     rf"|not (?:been )?(?:{ADVERB} )?(?:{VERBS}|a (?:concern|feature))"
     rf"|(?:none|nil) {VERBS}|no {VERBS}{END}|never (?:been )?{VERBS}"
@@ -95,5 +96,9 @@ def _negation(note: NoteForm, i: int) -> Cue | None:
             aside = pattern is NEGATION and found["aside"]
             return Cue("negation", *found.span("aside" if aside else "cue"), heads)
     sign = MINUS.match(note.text, entity.end) if problem else None
-    signs = list(SIGNS.finditer(note.text, *note.line_at(entity.end))) if sign else []
-    return Cue("negation", *sign.span("cue"), [i]) if sign and len(signs) > 1 else None
+    if sign is None:
+        return None
+    start, end = note.line_at(entity.end)
+    signs = note.places(SIGNS)  # one minus alone may be a dash
+    several = bisect_left(signs, end) - bisect_left(signs, start) > 1
+    return Cue("negation", *sign.span("cue"), [i]) if several else None

@@ -6,20 +6,20 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from spanlake.core.assertion_rules.note_form import GAP, Cue, NoteForm, rule
+from spanlake.core.assertion_rules.note_form import GAP, SPACE, Cue, NoteForm, rule
 
 ANSWER = rule(
-    rf"(?P<mark>~(?:(?P<dots>[._·]{{3,}}:?)|(?P<asked>\?:?)|(?P<colon>:)|(?P<bar>\|)|"
-    rf"(?P<dash> [-–—]+(?=\s))|(?P<gap>{GAP})))~(?:[-–]\s)?"
+    rf"(?<!{SPACE})(?:~(?:(?P<dots>(?<![._·])[._·]{{3,}}+:?)|(?P<asked>\?:?)|(?P<colon>:)|"
+    rf"(?P<bar>\|)|(?P<dash>(?<=\s)[-–—]+(?=\s)))|(?={GAP}))~(?:[-–]\s)?"
     r"(?P<word>(?:[Nn]o|NO|[Nn]one(?: known)?|NONE|[Nn]il|NIL|[Nn]eg(?:ative)?|NEG(?:ATIVE)?|"
     r"[Dd]enie[sd]|DENIE[SD]|[Aa]bsent|ABSENT|[Nn]ever|[Nn]obody|N|-|−|0)"
     r"(?:~/~(?:no|NO|No|N))?|[Yy]es|YES|Y|\+|[Pp]ositive|POSITIVE|[Pp]resent|PRESENT)"
     rf"(?=~(?:\.(?!\d)|[,;)(|\n]|{GAP}|[-–—]\s|$))",
     case=True,
 )
-CHOICE = rule(r"~[(\[]?(?:yes|y)~/~(?:no|n)[)\]]?~\Z")
+CHOICE = rule(rf"(?<!{SPACE})~[(\[]?(?:yes|y)~/~(?:no|n)[)\]]?~\Z")
 AFFIRMED = rule(r"yes|y|\+|positive|present")
-BULLET_ONLY = rule(r"[\s•*·|#>-]*(?:\d{1,2}[.)])?\s*")
+BULLET_ONLY = rule(r"[\s•*·|#>-]*+(?:\d{1,2}[.)])?\s*")
 QUALIFIER = rule(r"(?: [\w'/-]+){0,5}~(?:\([^()\n]{0,40}\))?~")
 PLAIN_NO = ("no", "none", "nil", "never", "n", "denies", "denied", "nobody", "none known")
 
@@ -37,7 +37,7 @@ RINGED = rule(
     r"(?:(?:y|yes)(?:~[/|]~| )(?P<no>\[~(?:n|no)~\]|\(~(?:n|no)~\)|(?:n|no)\*))"
     r"|(?:(?:\[~(?:y|yes)~\]|\(~(?:y|yes)~\)|(?:y|yes)\*)(?:~[/|]~| )(?:n|no)\b)"
 )
-LINE_LEAD = rule(r"~(?:[-*•·]|\d{1,2}[.)])?~(?:[\w/\x20-]{0,40}:|[A-Z]{4,20}(?=~~))?~")
+LINE_LEAD = rule(r"~(?:[-*•·]|\d{1,2}[.)])?~(?:[\w/\x20-]{0,40}:|[A-Z]{4,20})?~")
 SHORT_LEAD = rule(r"~(?:(?:any|a|an|the|new|recent|severe|history of|hx of) ){0,2}")
 LETTERED = rule(rf"~(?P<cue>[NY]){GAP}~(?=[A-Za-z])", case=True)
 
@@ -151,15 +151,17 @@ def _worded_boxes(
         before = max(mark.end(), word[1])
         named = _right_after(note, last, end) if in_front else heads
         if mark["ticked"] and word[2] and named:
-            shared = named if in_front else note.coordinated_before(named[-1], lists=True)
+            shared = set(named if in_front else note.coordinated_before(named[-1], lists=True))
             yield Cue("negation", word[0], word[1], [i for i in named if i in shared])
 
 
 def _ringed(note: NoteForm, start: int, end: int) -> Iterator[Cue]:
     """Yield the chosen no of "Y / [N]"."""
+    before = start
     for found in RINGED.finditer(note.text, start, end):
-        heads = note.within(note.segment(start, found.start()), found.start())
-        heads = heads or note.within(start, found.start())[-1:]
+        heads = note.within(note.segment(before, found.start()), found.start())
+        heads = heads or note.within(before, found.start())[-1:]
+        before = found.end()
         if found["no"] and heads:
             yield Cue("negation", *found.span("no"), heads)
 
@@ -175,4 +177,5 @@ def _right_after(note: NoteForm, start: int, end: int) -> list[int]:
     heads = note.within(start, end)
     if not heads or not SHORT_LEAD.fullmatch(note.text[start : note.entities[heads[0]].start]):
         return []
-    return [i for i in note.coordinated_after(heads[0], lists=True) if i in heads]
+    here = set(heads)
+    return [i for i in note.coordinated_after(heads[0], lists=True) if i in here]

@@ -37,7 +37,7 @@ LISTED = rule(
     r"(?<![\w-])(?P<cue>denies|deny|denied|denying|(?:does|did|do)(?: not|n't) (?:report|endorse|"
     r"complain of)|neg(?:ative)? for|(?:has|have) not had|(?:never|not) had"
     r"|(?:(?:pertinent|significant|relevant) )?(?:negatives?|neg)(?: on \w+)?~:"
-    r"|absent(?: today| now)?~:|none of(?: (?:the following|these))?~:|denies~:|deny~:)(?!\w)"
+    r"|absent(?: today| now)?~:|none of(?: (?:the following|these))?~:)(?!\w)"
     r"(?: that (?:he|she|they|it|the \w+) (?:has|have|had))?"
 )
 LIST_STOP = rule(

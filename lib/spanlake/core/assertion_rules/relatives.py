@@ -50,8 +50,8 @@ TALKED_TO = rule(
     r"concern\w*|agree\w*|wish\w*|prefer\w*|supportive)\b"
 )
 FAMILY = rule(
-    r"(?<!\w)(?P<cue>(?:family|fam\.?|fhx?|familial)~(?:(?:medical|psych\w*|ocular|oc|social) )?"
-    r"(?:history|hx)?)(?P<of> (?:is |was )?(?:of|positive for|significant for|notable for|"
+    r"(?<!\w)(?P<cue>(?:family|fam\.?|fhx?|familial)(?: (?:medical|psych\w*|ocular|oc|social))?"
+    r"(?:~(?:history|hx))?)(?P<of> (?:is |was )?(?:of|positive for|significant for|notable for|"
     r"negative for)|~[:–—-])(?!\w)"
 )
 TITLE = rule(r"\W{0,6}(?P<cue>family(?: medical)? (?:history|hx)|fam\.? (?:history|hx)|fhx?)~:?~")
@@ -65,7 +65,7 @@ OTHER_LABEL = rule(
 )
 BLANK_LINE = re.compile(r"\n[ \t]*\n")
 LINE_END = re.compile(r"\n|[.:](?=,\S)")
-PATIENT_FIRST = rule(r"\s*(?:the )?(?:patient|pt|he|she|i)\b")
+PATIENT_FIRST = rule(r"\s*+(?:the )?(?:patient|pt|he|she|i)\b")
 
 
 def relatives(note: NoteForm) -> Iterator[Cue]:
@@ -95,19 +95,25 @@ def _family_histories(note: NoteForm) -> Iterator[Cue]:
     """Yield the subjects of "Family: ..." to its line's end, of "family history of" A and B, and
     of a list below a title.
     """
+    done = 0
     for found in FAMILY.finditer(note.text):
+        if found.start() < done:
+            continue
         whole_line = not found["of"].strip()[-1:].isalpha()
         end = note.until(LINE_END if whole_line else CLAUSE_END, found.end())
-        if whole_line and TALKED_TO.search(note.text, found.end(), end):
+        if whole_line and note.until(TALKED_TO, found.end()) < end:
             continue
         if not whole_line:
             heads = _listed(note, note.within(found.end(), end))
             end = note.entities[heads[-1]].end if heads else end
+        done = end
         yield from _clauses(note, found.end(), end, found.span("cue"))
+    done = 0
     for number, (start, end) in enumerate(note.lines):
-        title = TITLE.fullmatch(note.text, start, end)
+        title = TITLE.fullmatch(note.text, start, end) if start >= done else None
         if title:
             for first, last in note.list_below(number):
+                done = last
                 yield from _clauses(note, first, last, title.span("cue"))
 
 
@@ -163,7 +169,7 @@ def _kin_of(note: NoteForm, entity: Entity, kin: Sequence[re.Match[str]]) -> tup
     at = bisect_right(kin, entity.start, key=lambda one: one.end())
     before = kin[max(0, at - 1) : at]
     after = [one for one in kin[at : at + 2] if one.start() >= entity.end][:1]
-    closed = [one for one in before if ")" in note.text[one.end() : entity.start]]
+    closed = [one for one in before if note.text.find(")", one.end(), entity.start) >= 0]
     if after and (closed or not before):
         return after[0].span("cue")
     return before[0].span("cue") if before else None
