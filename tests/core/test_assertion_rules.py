@@ -62,6 +62,7 @@ BEHIND = """«-Pneumonia» was ruled out.
 «?Appendicitis» is unlikely. «?Meningitis» not yet excluded. «?Sepsis» cannot be ruled out.
 «?Malignancy» needs to be excluded. «?Atelectasis», possible. «+Chest pain» likely due to «?reflux».
 «?UTI»? Urine sent.
+«+Nodule» not seen on prior exam. «+Chest pain», unlikely to be «?PE».
 What causes «+cataracts»? Aging does.
 «-aspirin|drug» not given. «-dialysis|treatment» was not required. «+CT|test» was not helpful.
 Pallor «+Icterus» +   «-Clubbing» -   «-Edema» -
@@ -89,6 +90,12 @@ BOXES = """[x] «+Fever»
 «-Rash»: yes__ no_x_
 ___ «-Fainting»   _x_ «+Eczema»
 Lids: [x] «+blepharitis» [ ] «-ptosis»
+«-Chills»: (-) «+Cough»: (+)
+Mood: missed (+), «-suicidal» (-)
+(+) «+fatigue» (-) «-fever» (-) «-chills»
+[x]  [ ]  «+Gout»
+«+Rash»...Y «-Itching»...N
+«+Cough»: [Y] / N «-Rash»: Y / [N]
 ROS: [-] «-joint pain» [-] «-mouth sores» [+] «+fatigue»
 «-Stridor»: Y / [N]
 «+Runny nose»: [Y] / N
@@ -109,6 +116,10 @@ possible «?lupus»; r/o «?PE», «+pleuritic pain»; ? «?abscess»; no concer
 Differential diagnosis: «?temporal arteritis», «?aneurysm»
 «?UTI» vs «?cellulitis»
 Avoid «-ibuprofen|drug» and «-aspirin|drug»; avoid «+overuse»
+Denies «-dizziness» after «+a fall». Denies taking drugs for «+HTN».
+She never had «+headaches» this bad. He was ruled out for «-MI».
+No evidence to suggest «-stroke». CT failed to show «-a bleed». R/O: «?sepsis»
+«+Atrial fibrillation», not on «-warfarin|drug».
 No «-vitamin K|drug» for now. No «+CT|test» of note.
 """
 LISTS = """Patient denies:
@@ -128,6 +139,13 @@ FAMILY = [
     "Her mother had «@mother:hypertension», «@mother:diabetes» and «@mother:gout».",
     "Mother with «@Mother:diabetes», patient has «+asthma».",
     "Mother reports that the child has «+fever».",
+    "Brought in by her daughter with «+confusion».",
+    "She lives with her son and has «+dementia».",
+    "He lives with his wife who has «@wife:dementia».",
+    "Discussed with son: «+pneumonia» is better.",
+    "FHx positive for «@FHx:gout».",
+    "FH: sister well. Pt has «+ulcers». Husband's family: «@family:gout».",
+    "Family History: Unremarkable\n«+Hypertension», on meds",
     "Daughter says that her mother has «+poor sleep».",
     "FAMILY HISTORY:\nFather: «@Father:MI» at 60.\n«@mother:Breast cancer» in mother.\n\n"
     "SOCIAL HISTORY:\n«+Stress» at work.",

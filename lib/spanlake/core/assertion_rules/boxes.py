@@ -14,7 +14,7 @@ ANSWER = rule(
     r"(?P<word>(?:[Nn]o|NO|[Nn]one(?: known)?|NONE|[Nn]il|NIL|[Nn]eg(?:ative)?|NEG(?:ATIVE)?|"
     r"[Dd]enie[sd]|DENIE[SD]|[Aa]bsent|ABSENT|[Nn]ever|[Nn]obody|N|-|−|0)"
     r"(?:~/~(?:no|NO|No|N))?|[Yy]es|YES|Y|\+|[Pp]ositive|POSITIVE|[Pp]resent|PRESENT)"
-    rf"(?=~(?:\.(?!\d)|[,;)(|\n]|{GAP}|[-–—]\s|$))",
+    rf"(?={GAP}|~(?:\.(?!\d)|[,;)(|\n]|[-–—]\s|$))",
     case=True,
 )
 CHOICE = rule(rf"(?<!{SPACE})~[(\[]?(?:yes|y)~/~(?:no|n)[)\]]?~\Z")
@@ -63,9 +63,10 @@ def answers(note: NoteForm) -> Iterator[Cue]:
             if not (found["dots"] or found["asked"] or QUALIFIER.fullmatch(rest)):
                 continue
             heads = asked
-            if not (found["asked"] or found["dots"] or found["bar"]):
+            if not (found["asked"] or found["bar"]):
                 alone = BULLET_ONLY.fullmatch(note.text, first, last.start) is not None
-                heads = note.coordinated_before(asked[-1], lists=alone)
+                listed = alone or found["dots"] is not None
+                heads = note.coordinated_before(asked[-1], lists=listed)
             # "Urine ketones: neg" is a value
             plain = ("drug", "treatment") if found["word"].lower() in PLAIN_NO else ()
             yield Cue("negation", *found.span("word"), note.of_label(heads, "problem", *plain))
@@ -86,8 +87,12 @@ def boxes(note: NoteForm) -> Iterator[Cue]:
             yield from _worded_boxes(note, (start, end), marks, words)
             continue
         in_front = LINE_LEAD.fullmatch(note.text, start, marks[0].start()) is not None
+        in_front = in_front and not note.of_label(note.within(start, marks[0].start()), "problem")
         edges = [mark.start() for mark in marks[1:]] + [end]
-        for mark, edge in zip(marks, edges, strict=True):
+        before = [start, *(mark.end() for mark in marks[:-1])]
+        for mark, edge, last in zip(marks, edges, before, strict=True):
+            if last > start and not note.text[last : mark.start()].strip():
+                continue  # one of a pair, in columns of yes and no
             if mark["empty"] or mark["minus"]:
                 if in_front or not _ends_finding(note, mark.start()):
                     heads = _right_after(note, mark.end(), edge)
@@ -169,7 +174,7 @@ def _ringed(note: NoteForm, start: int, end: int) -> Iterator[Cue]:
 def _ends_finding(note: NoteForm, place: int) -> bool:
     """Tell whether a finding ends right before a place, so that a sign there belongs to it."""
     at = bisect_left(note.starts, place) - 1
-    return at >= 0 and not note.text[note.entities[note.mains[at]].end : place].strip()
+    return at >= 0 and not note.text[note.entities[note.mains[at]].end : place].strip(": \t\xa0")
 
 
 def _right_after(note: NoteForm, start: int, end: int) -> list[int]:

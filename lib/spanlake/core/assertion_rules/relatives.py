@@ -41,6 +41,14 @@ HISTORIAN = rule(
     r"\b(?:says|states?|stated|reports?|reported|notes|feels|thinks|told) (?:us )?(?:that )?"
     r"(?:his|her|their) \Z"
 )
+# The relative came along, or is told something: "brought by her son with", "discussed with son:".
+COMPANY = rule(
+    r"\b(?:(?:brought|bib|accompanied|escorted|presents?|presented|seen|here|came|comes|arrived|"
+    r"lives?|living|resides|cared for)(?: [\w-]+){0,3} (?:by|with)|"
+    r"(?:discussed|spoke|talked|spoken) (?:with|to)|updated|informed) "
+    r"(?:(?:his|her|their|the|a) )?\Z"
+)
+WHO = rule(r"\bwho\b")
 HIMSELF = rule(
     r"(?<!\w)(?:patient|pt|herself|himself|she|he|child|boy|girl|baby|infant|i|states|says|reports|"
     rf"denies|reported|denied|noticed|noted|thinks|found|saw)(?!\w)|{CLAUSE}"
@@ -60,6 +68,10 @@ HEADING = rule(
     r"\W{0,6}(?:\d{1,2}[.)])?~(?P<cue>(?:(?:past|social|medical|and|&|/)~){0,4}(?:family|fam\.?|"
     r"f/?hx?\b)(?: (?:medical|health|social|and))*(?:~(?:history|hx))?)"
 )
+NOTHING = rule(
+    r"~[:–—-]?~(?:negative|non-?contributory|not contributory|unremarkable|noncontrib\w*|"
+    r"not (?:known|obtained|relevant|pertinent)|unknown|n/a|reviewed(?: and \S+)?)~\.?\s*$"
+)
 OTHER_LABEL = rule(
     rf"(?!(?i:{SIDE}{KIN})\b)[A-Z][A-Za-z'/\x20]{{2,30}}(?::|(?<=[A-Z]{{4}})(?=\n))", case=True
 )
@@ -76,6 +88,9 @@ def relatives(note: NoteForm) -> Iterator[Cue]:
         if HISTORIAN.search(note.before(found.start(), 40)):
             continue
         afflicted = AFFLICTED.match(note.text, found.end())
+        company = COMPANY.search(note.before(found.start(), 60))
+        if company and not (afflicted and WHO.search(afflicted.group())):
+            continue
         start = afflicted.end() if afflicted else found.end()
         heads = note.within(start, min(note.until(HIMSELF, start), note.until(RELATIVE, start)))
         if not heads:
@@ -95,18 +110,15 @@ def _family_histories(note: NoteForm) -> Iterator[Cue]:
     """Yield the subjects of "Family: ..." to its line's end, of "family history of" A and B, and
     of a list below a title.
     """
-    done = 0
     for found in FAMILY.finditer(note.text):
-        if found.start() < done:
-            continue
         whole_line = not found["of"].strip()[-1:].isalpha()
         end = note.until(LINE_END if whole_line else CLAUSE_END, found.end())
+        end = min(end, note.until(FAMILY, found.end()))
         if whole_line and note.until(TALKED_TO, found.end()) < end:
             continue
         if not whole_line:
             heads = _listed(note, note.within(found.end(), end))
             end = note.entities[heads[-1]].end if heads else end
-        done = end
         yield from _clauses(note, found.end(), end, found.span("cue"))
     done = 0
     for number, (start, end) in enumerate(note.lines):
@@ -141,6 +153,9 @@ def _sections(note: NoteForm) -> Iterator[Cue]:
                 note.text[start:other_line].isupper()
             )
         if not inside or start < other_line:
+            continue
+        if titled and heading and NOTHING.match(note.text, heading[1], end):
+            inside = False
             continue
         if not (titled and heading and not note.text[heading[1] : end].strip(" :-=_*#")):
             last = end
