@@ -146,6 +146,8 @@ FAMILY = [
     "FHx positive for «@FHx:gout».",
     "FH: sister well. Pt has «+ulcers». Husband's family: «@family:gout».",
     "Family History: Unremarkable\n«+Hypertension», on meds",
+    "FAMILY HISTORY:\nFather: «@Father:MI»\n\n«+Gout» today.",
+    "FAMILY HISTORY:\nFather: «@Father:MI»\nSURGERIES\n«+Hernia» 1999",
     "Daughter says that her mother has «+poor sleep».",
     "FAMILY HISTORY:\nFather: «@Father:MI» at 60.\n«@mother:Breast cancer» in mother.\n\n"
     "SOCIAL HISTORY:\n«+Stress» at work.",
@@ -164,10 +166,12 @@ FORMS = {
 }
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CR LF"])
 @pytest.mark.parametrize("name", FORMS)
-def test_forms_of_notes_say_what_they_say(name: str) -> None:
-    found, wanted = _states(FORMS[name])
-    text, entities, _ = _read(FORMS[name])
+def test_forms_of_notes_say_what_they_say(name: str, line_end: str) -> None:
+    marked = FORMS[name].replace("\n", line_end)
+    found, wanted = _states(marked)
+    text, entities, _ = _read(marked)
     wrong = [
         (entity.text, text[max(0, entity.start - 25) : entity.end + 15], is_, to_be)
         for entity, is_, to_be in zip(entities, found, wanted, strict=True)
@@ -176,9 +180,10 @@ def test_forms_of_notes_say_what_they_say(name: str) -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CR LF"])
 @pytest.mark.parametrize("marked", FAMILY)
-def test_findings_of_relatives_are_theirs(marked: str) -> None:
-    found, wanted = _states(marked)
+def test_findings_of_relatives_are_theirs(marked: str, line_end: str) -> None:
+    found, wanted = _states(marked.replace("\n", line_end))
     assert found == wanted
 
 

@@ -49,7 +49,7 @@ ITEM = rule(r"[^:]{1,60}")  # a line of a list without bullets
 COLON_END = rule(r":~$")
 SEGMENT = rule(rf"[.;|](?=\s|$)|{GAP}[\x20\t]*")
 WRAP = re.compile(r"(?<![ \t])[ \t]*[\n\r\v\f\x85\u2028\u2029]\s*")
-OTHER_BREAK = re.compile(r"[\r\v\f\x85\u2028\u2029]")
+OTHER_BREAK = re.compile(r"\r(?!\n)|[\v\f\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +215,20 @@ def bare(text: str, found: re.Match[str]) -> tuple[int, int]:
 def logical_lines(note_text: str, sentences: Sequence[Sentence]) -> str:
     """Return the text with LF for every line break but those within sentences.
 
-    These, and the indentation behind them, become no-break spaces, which part no columns.
+    These, and the indentation behind them, become no-break spaces, which part no columns. The CR of
+    a CR LF becomes one too: the two are one line break, and no blank line.
     """
     parts, at = [], 0
     for sentence in sentences:
         span = sentence.span
-        parts.append(OTHER_BREAK.sub("\n", note_text[at : span.start]))
+        parts.append(_line_feeds(note_text[at : span.start]))
         parts.append(WRAP.sub(_blank, note_text[span.start : span.end]))
         at = span.end
-    return "".join([*parts, OTHER_BREAK.sub("\n", note_text[at:])])
+    return "".join([*parts, _line_feeds(note_text[at:])])
+
+
+def _line_feeds(text: str) -> str:
+    return OTHER_BREAK.sub("\n", text.replace("\r\n", "\xa0\n"))
 
 
 def _blank(found: re.Match[str]) -> str:

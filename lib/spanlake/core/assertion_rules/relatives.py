@@ -73,9 +73,9 @@ NOTHING = rule(
     r"not (?:known|obtained|relevant|pertinent)|unknown|n/a|reviewed(?: and \S+)?)~\.?\s*$"
 )
 OTHER_LABEL = rule(
-    rf"(?!(?i:{SIDE}{KIN})\b)[A-Z][A-Za-z'/\x20]{{2,30}}(?::|(?<=[A-Z]{{4}})(?=\n))", case=True
+    rf"(?!(?i:{SIDE}{KIN})\b)[A-Z][A-Za-z'/\x20]{{2,30}}(?::|(?<=[A-Z]{{4}})(?=~\n))", case=True
 )
-BLANK_LINE = re.compile(r"\n[ \t]*\n")
+BLANK_LINE = rule(r"\n~\n")
 LINE_END = re.compile(r"\n|[.:](?=,\S)")
 PATIENT_FIRST = rule(r"\s*+(?:the )?(?:patient|pt|he|she|i)\b")
 
