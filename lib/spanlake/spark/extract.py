@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from spanlake.core.config import ExtractConfig
@@ -224,13 +224,15 @@ class _Extraction:
             self.done.seconds["plan"] += time.perf_counter() - start
             self._work_on(plan)
 
-    def _small(self, plan: Plan, texts: Any) -> bool:
+    def _small(self, plan: Plan, texts: DataFrame) -> bool:
         """Do a plan in this process; False where its notes are too long for that."""
         measured = texts.agg(F.sum(F.length("note_text"))).collect()[0][0] or 0
         if measured > SMALL_CHARACTERS:
             return False
         notes = [row.asDict() for row in texts.select(*KEY, "note_text").collect()]
         self._do_small(plan, sorted(notes, key=lambda note: note["note_id"]))
+        if not notes:  # of a volatile `where`: there is no status to tell that the plan has ended
+            finish(self.tables, plan)
         return True
 
     def _do_small(self, plan: Plan, notes: list[dict[str, Any]]) -> None:
@@ -244,26 +246,23 @@ class _Extraction:
 
     def _go_on(self, plan: Plan) -> None:
         """Complete a plan that an earlier run left, wherever that stopped."""
-        config = self.config
         if not plan.planned:
-            if plan.slices == 1 and self.options.step == "all":
-                notes = self._notes_of(plan)
-                if notes is not None:
-                    self._do_small(plan, notes)
-                    return
-            found = unread_notes(self.tables, self.pipeline, plan.where, self.options.retry)
-            texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
-            plan = write_plan(self.tables, plan, texts, config.extractor.context)
+            texts = self._texts(plan)
+            if plan.small and self.options.step == "all" and self._small(plan, texts):
+                return
+            plan = write_plan(self.tables, plan, texts, self.config.extractor.context)
         self._work_on(plan)
 
-    def _notes_of(self, plan: Plan) -> list[dict[str, Any]] | None:
-        """Return the notes of a small plan whose units are stored; None where none are."""
-        if not self.tables.exists("plan_units"):
-            return None
+    def _texts(self, plan: Plan) -> DataFrame:
+        """Return the notes of a plan, of the version that it pins: those stored, if any are."""
+        self.tables.ensure("plan_units")
         ids = units_of_plan(self.tables, plan).select(*KEY).distinct()
-        notes = self.tables.read("notes", plan.notes_version).select(*KEY, "note_text")
-        rows = notes.join(F.broadcast(ids), KEY, "left_semi").collect()
-        return sorted((row.asDict() for row in rows), key=lambda n: n["note_id"]) or None
+        if ids.limit(1).count():
+            notes = self.tables.read("notes", plan.notes_version).select(*KEY, "note_text")
+            return notes.join(F.broadcast(ids), KEY, "left_semi")
+        retry = self.options.retry
+        found = unread_notes(self.tables, self.pipeline, plan.where, retry, plan.notes_version)
+        return texts_of(self.tables, self.pipeline, found, retry)
 
     def _work_on(self, plan: Plan) -> None:
         self.done.plans.append(plan)

@@ -51,6 +51,7 @@ class Plan:
     notes_version: int
     where: str | None
     slices: int
+    small: bool = False
     notes: int = 0
     units: int = 0
     units_distinct: int = 0
@@ -113,7 +114,7 @@ def last_plan(tables: Tables, pipeline: str) -> tuple[Plan | None, bool]:
         **counts,
     )
     ended = any(event in ("finished", "abandoned") for event, _ in found)
-    return plan, not (ended or (claimed.small and planned is None and _has_status(tables, plan)))
+    return plan, not (ended or (plan.small and planned is None and _has_status(tables, plan)))
 
 
 def _has_status(tables: Tables, plan: Plan) -> bool:
@@ -164,7 +165,7 @@ def claim(
     model, pipeline = fingerprints
     plan = Plan(
         f"{pipeline[:16]}-{number:06}", number, pipeline, model, run_id, 1, notes_version,
-        config.where, slices,
+        config.where, slices, small,
     )  # fmt: skip
     record(
         tables, plan, "claimed", f"plans:{pipeline}", number,
@@ -186,10 +187,19 @@ class Unread:
     unread: int
 
 
-def unread_notes(tables: Tables, pipeline: str, where: str | None, retry: bool = False) -> Unread:
-    """Count the notes without a terminal status; with `retry`, quarantined ones are read again."""
+def unread_notes(
+    tables: Tables,
+    pipeline: str,
+    where: str | None,
+    retry: bool = False,
+    version: int | None = None,
+) -> Unread:
+    """Count the notes without a terminal status; with `retry`, quarantined ones are read again.
+
+    They are those of a pinned version of `notes` if one is given, else of the newest.
+    """
     tables.ensure("note_status")
-    version = tables.version("notes")
+    version = tables.version("notes") if version is None else version
     notes = _restricted(tables, version, where)
     ended = _ended(tables, pipeline, retry)
     with running(tables.spark, "where", where):
