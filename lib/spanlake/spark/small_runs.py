@@ -57,7 +57,8 @@ def run_small(
     unread = [row for key, row in keyed.items() if not _settled(stored.get(key, []))]
     read, loads = _read(tables, plan, extractor, unread, texts)
     inferred = time.perf_counter()
-    answers = {key: _best(found) for key, found in stored.items()} | read
+    tried = {key: [*stored.get(key, []), *read.get(key, [])] for key in keyed}
+    answers = {key: _best(rows) for key, rows in tried.items()}
     _publish(tables, plan, extractor, notes, rows, answers)
     seconds = {
         "plan": planned - start,
@@ -96,8 +97,10 @@ def _settled(rows: list[Any]) -> bool:
 
 
 def _best(rows: list[Any]) -> dict[str, Any]:
-    given_up = rows[0]["outcome"] == "transient" and len(rows) >= MAX_TRANSIENT
-    return {**rows[0], "outcome": "unreadable"} if given_up else rows[0]
+    """Return a unit's answer: the first permanent one if there is one, and given up or not."""
+    best: dict[str, Any] = min(rows, key=lambda row: row["outcome"] == "transient")
+    given_up = best["outcome"] == "transient" and len(rows) >= MAX_TRANSIENT
+    return {**best, "outcome": "unreadable"} if given_up else best
 
 
 def _read(
@@ -106,7 +109,7 @@ def _read(
     extractor: ExtractorConfig,
     unread: list[dict[str, Any]],
     texts: dict[str, str],
-) -> tuple[dict[bytes, dict[str, Any]], int]:
+) -> tuple[dict[bytes, list[Any]], int]:
     """Read units with the model, here, and store the answers; return them by key, and the loads."""
     if not unread:
         return {}, 0
@@ -129,7 +132,7 @@ def _read(
     }
     rows = tables.spark.createDataFrame(answers, READ_WITH_TIMING).withColumns(marks)
     tables.append("extractions", rows, f"extractions:{plan.plan_id}:{WAVE}", 1)
-    return {row["unit_key"]: row for row in answers}, timing["model_loads"]
+    return {row["unit_key"]: [row] for row in answers}, timing["model_loads"]
 
 
 def _publish(
