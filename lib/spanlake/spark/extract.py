@@ -19,7 +19,7 @@ from spanlake.models import model_fingerprint
 from spanlake.models.annotate import pipeline_fingerprint
 from spanlake.spark.derive import derive_run
 from spanlake.spark.infer import Wave, infer_wave, slots_of
-from spanlake.spark.leases import Lease, owner_lives
+from spanlake.spark.leases import Lease, owner_lives, remove
 from spanlake.spark.plan import (
     KEY,
     Plan,
@@ -127,6 +127,7 @@ class _Extraction:
         self.model, self.pipeline = fingerprints
         self.started = time.perf_counter()
         self.done = _Totals()
+        self._owned: Plan | None = None
         self._last, self._open = last_plan(tables, self.pipeline)
         self._found = None if self._open else self._unread()
 
@@ -138,15 +139,21 @@ class _Extraction:
         return self._found is not None and not self._found.unread and not self.options.publish
 
     def run_step(self) -> None:
-        step = self.options.step
+        with Lease(self.tables, self.run.run_id, self._beat):
+            self._run_step(self.options.step)
+
+    def _beat(self) -> None:
+        if plan := self._owned:
+            record(self.tables, plan, "heartbeat", f"beat:{plan.plan_id}:{time.time_ns()}")
+
+    def _run_step(self, step: Step) -> None:
         if self._open and self._last is not None:
-            plan = self._take_over(self._last)
-            with self._lease(plan):
-                if step == "abandon":
-                    self.run.facts["plan_id"] = plan.plan_id
-                    finish(self.tables, plan, "abandoned")
-                    return
-                self._go_on(plan)
+            plan = self._owned = self._take_over(self._last)
+            if step == "abandon":
+                self.run.facts["plan_id"] = plan.plan_id
+                finish(self.tables, plan, "abandoned")
+                return
+            self._go_on(plan)
             if step == "all":
                 self._found = self._unread()
         elif step not in ("plan", "all"):
@@ -165,18 +172,12 @@ class _Extraction:
             raise PlanError("nothing to publish: this pipeline has not read any note")
         return plan
 
-    def _lease(self, plan: Plan) -> Lease:
-        def beat() -> None:
-            record(self.tables, plan, "heartbeat", f"beat:{plan.plan_id}:{time.time_ns()}")
-
-        return Lease(self.tables, plan.plan_id, plan.run_id, beat)
-
     def _take_over(self, plan: Plan) -> Plan:
         def beats() -> int:
-            events = self.tables.read("plan_events").where(F.col("plan_id") == plan.plan_id)
+            events = self.tables.read("plan_events").where(F.col("run_id") == plan.run_id)
             return int(events.where(F.col("event") == "heartbeat").count())
 
-        lives = owner_lives(self.tables, plan.plan_id, beats, wait=self.options.wait)
+        lives = owner_lives(self.tables, plan.run_id, beats, wait=self.options.wait)
         if lives is not False:
             raise PlanError(
                 f"plan {plan.plan_id} is being worked on by run {plan.run_id}"
@@ -187,6 +188,7 @@ class _Extraction:
         mine = take_over(self.tables, plan, self.run.run_id)
         log.info("plan %s: taken over from run %s", plan.plan_id, plan.run_id)
         self._record_lost(plan)
+        remove(self.tables, plan.run_id)
         return mine
 
     def _record_lost(self, plan: Plan) -> None:
@@ -211,18 +213,17 @@ class _Extraction:
         small = self.options.step == "all" and found.unread <= config.driver_notes
         number = self._last.plan_number + 1 if self._last else 1
         slices = 1 if small else slices_for(found.unread, config)
-        plan = claim(
+        plan = self._owned = claim(
             self.tables, config, self.run.run_id, (self.model, self.pipeline), number, slices,
             found.version, small=small,
         )  # fmt: skip
         log.info("plan %s: %d of %d notes to read", plan.plan_id, found.unread, found.total)
-        with self._lease(plan):
-            texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
-            if small and self._small(plan, texts):
-                return
-            plan = write_plan(self.tables, plan, texts, config.extractor.context)
-            self.done.seconds["plan"] += time.perf_counter() - start
-            self._work_on(plan)
+        texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
+        if small and self._small(plan, texts):
+            return
+        plan = write_plan(self.tables, plan, texts, config.extractor.context)
+        self.done.seconds["plan"] += time.perf_counter() - start
+        self._work_on(plan)
 
     def _small(self, plan: Plan, texts: DataFrame) -> bool:
         """Do a plan in this process; False where its notes are too long for that."""
