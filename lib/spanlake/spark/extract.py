@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pyspark.sql import Column, DataFrame
@@ -36,7 +36,7 @@ from spanlake.spark.plan import (
     work_of_plan,
     write_plan,
 )
-from spanlake.spark.publication import publish_pipeline
+from spanlake.spark.publication import publish_pipeline, standing
 from spanlake.spark.runs import Run, append_run
 from spanlake.spark.small_runs import run_small
 from spanlake.spark.tables import Tables
@@ -135,8 +135,15 @@ class _Extraction:
         return unread_notes(self.tables, self.pipeline, self.config.where, self.options.retry)
 
     def is_idle(self) -> bool:
-        """Tell whether no plan is open and no note is unread; publishing is something to do."""
-        return self._found is not None and not self._found.unread and not self.options.publish
+        """Tell whether no plan is open and no note is unread; publishing is something to do.
+
+        A run that was killed before it published a successor leaves that to the next one.
+        """
+        if self._found is None or self._found.unread or self.options.publish:
+            return False
+        found = standing(self.tables, self.pipeline, self.config) if self._last else "shown"
+        self.run.facts["published"] = found == "shown"
+        return found != "next"
 
     def run_step(self) -> None:
         with Lease(self.tables, self.run.run_id, self._beat):
@@ -160,7 +167,7 @@ class _Extraction:
             raise PlanError(f"there is no unfinished plan to {step}: run --step plan first")
         if self._found is not None and self._found.unread:
             self._new_plan(self._found)
-        if self.options.publish or self.done.plans:
+        if self.options.publish or self.done.plans or step == "all":
             facts = self.run.facts
             facts["published"] = publish_pipeline(
                 self.tables, self._any_plan(), self.config, force=self.options.publish
@@ -170,7 +177,7 @@ class _Extraction:
         plan = self.done.plans[-1] if self.done.plans else last_plan(self.tables, self.pipeline)[0]
         if plan is None:
             raise PlanError("nothing to publish: this pipeline has not read any note")
-        return plan
+        return replace(plan, run_id=self.run.run_id)
 
     def _take_over(self, plan: Plan) -> Plan:
         def beats() -> int:
