@@ -228,9 +228,13 @@ class _Extraction:
         texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
         if small and self._small(plan, texts):
             return
-        plan = write_plan(self.tables, plan, texts, config.extractor.context)
+        plan = self._write(plan, texts)
         self.done.seconds["plan"] += time.perf_counter() - start
         self._work_on(plan)
+
+    def _write(self, plan: Plan, texts: DataFrame) -> Plan:
+        context = self.config.extractor.context
+        return write_plan(self.tables, plan, texts, context, self.options.retry)
 
     def _small(self, plan: Plan, texts: DataFrame) -> bool:
         """Do a plan in this process; False where its notes are too long for that."""
@@ -244,7 +248,7 @@ class _Extraction:
         return True
 
     def _do_small(self, plan: Plan, notes: list[dict[str, Any]]) -> None:
-        done = run_small(self.tables, plan, self.config.extractor, notes)
+        done = run_small(self.tables, plan, self.config.extractor, notes, self.options.retry)
         self.done.plans.append(done.plan)
         self.run.facts |= {"plan_id": plan.plan_id, "notes_version": plan.notes_version}
         self.done.units_read += done.units_read
@@ -258,7 +262,7 @@ class _Extraction:
             texts = self._texts(plan)
             if plan.small and self.options.step == "all" and self._small(plan, texts):
                 return
-            plan = write_plan(self.tables, plan, texts, self.config.extractor.context)
+            plan = self._write(plan, texts)
         self._work_on(plan)
 
     def _texts(self, plan: Plan) -> DataFrame:
