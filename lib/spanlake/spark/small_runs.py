@@ -60,11 +60,11 @@ def run_small(
     keyed = {row["unit_key"]: row for row in reversed(rows) if row.get("unit_key") is not None}
     stored = _stored(tables, plan, list(keyed))
     planned = time.perf_counter()
-    unread = [row for key, row in keyed.items() if not _settled(stored.get(key, []), retry)]
+    been_read = any(row["plan_id"] == plan.plan_id for found in stored.values() for row in found)
+    unread = [] if been_read else [r for k, r in keyed.items() if not _settled(stored[k], retry)]
     read, loads = _read(tables, plan, extractor, unread, texts)
     inferred = time.perf_counter()
-    tried = {key: [*stored.get(key, []), *read.get(key, [])] for key in keyed}
-    answers = {key: _best(rows) for key, rows in tried.items()}
+    answers = {key: _best([*stored[key], *read.get(key, [])]) for key in keyed}
     _publish(tables, plan, extractor, notes, rows, answers)
     seconds = {
         "plan": planned - start,
