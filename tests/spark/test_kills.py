@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from kills import Commits, Killed, Progress, dying
 
+import spanlake
+from kills import Commits, Killed, Progress, dying
 from notes_source import jsonl_source
 from spanlake.core.config import ExtractConfig, TablesConfig
 from spanlake.core.errors import PlanError
-from spanlake.core.labels import load_labels
 from spanlake.spark import extract as extract_module
 from spanlake.spark import leases, plan
 from spanlake.spark.derive import derive_run, merged_notes
@@ -276,10 +276,8 @@ def test_an_owner_that_wakes_up_behind_a_newer_plan_changes_nothing(tables, way)
 @pytest.fixture
 def other_labels(tmp_path):
     """A label set with one label more: another model."""
-    found = Path(load_labels.__wrapped__.__code__.co_filename).parents[1] / "labels" / "kiwi.yml"
-    text = found.read_text(encoding="utf-8").replace(
-        "main:\n", "main:\n  unused: Never found.\n", 1
-    )
+    kiwi = Path(spanlake.__file__).parent / "labels" / "kiwi.yml"
+    text = kiwi.read_text(encoding="utf-8").replace("main:\n", "main:\n  unused: Never.\n", 1)
     (tmp_path / "other.yml").write_text(text, encoding="utf-8")
     return str(tmp_path / "other.yml")
 
