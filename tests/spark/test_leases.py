@@ -69,6 +69,15 @@ def test_runs_have_leases_of_their_own(tables):
     assert not file_of(tables).exists()
 
 
+def test_a_run_that_died_without_a_plan_leaves_nothing_for_ever(tables):
+    stored(tables, {**identity(), "pid": "4194304"})
+    with Lease(tables, "new", pytest.fail) as lease:
+        assert [path.name for path in lease.path.parent.iterdir()] == ["new.json"]
+    stored(tables, {"boot": "another"})
+    with Lease(tables, "new", pytest.fail):
+        assert file_of(tables).exists(), "whether a process elsewhere lives is not seen from here"
+
+
 def test_a_recycled_process_id_is_another_process():
     assert is_alive(identity()) is True
     assert is_alive({**identity(), "started": "1"}) is False

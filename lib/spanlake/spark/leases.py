@@ -82,6 +82,7 @@ class Lease:
     def __enter__(self) -> Lease:
         if self.path:
             self.renew()
+            _sweep(self.path.parent)
         self._thread.start()
         return self
 
@@ -114,6 +115,14 @@ class Lease:
                 self.renew()
             except Exception as error:  # the next one may get through, and the work goes on
                 log.warning("lease not renewed (%s)", type(error).__name__)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the leases of this machine's dead processes, which may have had no plan."""
+    for path in folder.glob("*.json"):
+        if is_alive((_read(path) or {}).get("owner", {})) is False:
+            with suppress(OSError):
+                path.unlink()
 
 
 def owner_lives(
