@@ -79,11 +79,12 @@ def merged_notes(tables: Tables, plan: Plan, labels: str, slices: tuple[int, int
 
 
 def _answers(tables: Tables, plan: Plan, keys: DataFrame) -> DataFrame:
-    """Return each unit's answer: the first permanent one if there is one, and given up or not."""
+    """Return each unit's answer, given up or not: the first that was read, else the first."""
     mine = tables.read("extractions").where(F.col("model_fingerprint") == plan.model_fingerprint)
     needed = mine.join(F.broadcast(keys), "unit_key", "left_semi")
     answer = F.struct(*[F.col(name) for name in ANSWER.names])
-    order = F.struct(F.col("outcome") == "transient", "plan_id", "wave")
+    outcome = F.col("outcome")
+    order = F.struct(outcome != "ok", outcome == "transient", "plan_id", "wave")
     best = F.min_by(answer, order).alias("answer")
     chosen = needed.groupBy("unit_key").agg(best, F.count("*").alias("times"))
     tried = (F.col("answer.outcome") == "transient") & (F.col("times") >= MAX_TRANSIENT)

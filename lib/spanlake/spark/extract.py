@@ -6,10 +6,10 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from spanlake.core.config import ExtractConfig
@@ -19,7 +19,7 @@ from spanlake.models import model_fingerprint
 from spanlake.models.annotate import pipeline_fingerprint
 from spanlake.spark.derive import derive_run
 from spanlake.spark.infer import Wave, infer_wave, slots_of
-from spanlake.spark.leases import Lease, owner_lives
+from spanlake.spark.leases import Lease, owner_lives, remove
 from spanlake.spark.plan import (
     KEY,
     Plan,
@@ -36,7 +36,7 @@ from spanlake.spark.plan import (
     work_of_plan,
     write_plan,
 )
-from spanlake.spark.publication import publish_pipeline
+from spanlake.spark.publication import publish_pipeline, standing
 from spanlake.spark.runs import Run, append_run
 from spanlake.spark.small_runs import run_small
 from spanlake.spark.tables import Tables
@@ -127,6 +127,7 @@ class _Extraction:
         self.model, self.pipeline = fingerprints
         self.started = time.perf_counter()
         self.done = _Totals()
+        self._owned: Plan | None = None
         self._last, self._open = last_plan(tables, self.pipeline)
         self._found = None if self._open else self._unread()
 
@@ -134,26 +135,39 @@ class _Extraction:
         return unread_notes(self.tables, self.pipeline, self.config.where, self.options.retry)
 
     def is_idle(self) -> bool:
-        """Tell whether no plan is open and no note is unread; publishing is something to do."""
-        return self._found is not None and not self._found.unread and not self.options.publish
+        """Tell whether no plan is open and no note is unread; publishing is something to do.
+
+        A run that was killed before it published a successor leaves that to the next one.
+        """
+        if self._found is None or self._found.unread or self.options.publish:
+            return False
+        found = standing(self.tables, self.pipeline, self.config) if self._last else "shown"
+        self.run.facts["published"] = found == "shown"
+        return found != "next"
 
     def run_step(self) -> None:
-        step = self.options.step
+        with Lease(self.tables, self.run.run_id, self._beat):
+            self._run_step(self.options.step)
+
+    def _beat(self) -> None:
+        if plan := self._owned:
+            record(self.tables, plan, "heartbeat", f"beat:{plan.plan_id}:{time.time_ns()}")
+
+    def _run_step(self, step: Step) -> None:
         if self._open and self._last is not None:
-            plan = self._take_over(self._last)
-            with self._lease(plan):
-                if step == "abandon":
-                    self.run.facts["plan_id"] = plan.plan_id
-                    finish(self.tables, plan, "abandoned")
-                    return
-                self._go_on(plan)
+            plan = self._owned = self._take_over(self._last)
+            if step == "abandon":
+                self.run.facts["plan_id"] = plan.plan_id
+                finish(self.tables, plan, "abandoned")
+                return
+            self._go_on(plan)
             if step == "all":
                 self._found = self._unread()
         elif step not in ("plan", "all"):
             raise PlanError(f"there is no unfinished plan to {step}: run --step plan first")
         if self._found is not None and self._found.unread:
             self._new_plan(self._found)
-        if self.options.publish or self.done.plans:
+        if self.options.publish or self.done.plans or step == "all":
             facts = self.run.facts
             facts["published"] = publish_pipeline(
                 self.tables, self._any_plan(), self.config, force=self.options.publish
@@ -163,20 +177,14 @@ class _Extraction:
         plan = self.done.plans[-1] if self.done.plans else last_plan(self.tables, self.pipeline)[0]
         if plan is None:
             raise PlanError("nothing to publish: this pipeline has not read any note")
-        return plan
-
-    def _lease(self, plan: Plan) -> Lease:
-        def beat() -> None:
-            record(self.tables, plan, "heartbeat", f"beat:{plan.plan_id}:{time.time_ns()}")
-
-        return Lease(self.tables, plan.plan_id, plan.run_id, beat)
+        return replace(plan, run_id=self.run.run_id)
 
     def _take_over(self, plan: Plan) -> Plan:
         def beats() -> int:
-            events = self.tables.read("plan_events").where(F.col("plan_id") == plan.plan_id)
+            events = self.tables.read("plan_events").where(F.col("run_id") == plan.run_id)
             return int(events.where(F.col("event") == "heartbeat").count())
 
-        lives = owner_lives(self.tables, plan.plan_id, beats, wait=self.options.wait)
+        lives = owner_lives(self.tables, plan.run_id, beats, wait=self.options.wait)
         if lives is not False:
             raise PlanError(
                 f"plan {plan.plan_id} is being worked on by run {plan.run_id}"
@@ -187,6 +195,7 @@ class _Extraction:
         mine = take_over(self.tables, plan, self.run.run_id)
         log.info("plan %s: taken over from run %s", plan.plan_id, plan.run_id)
         self._record_lost(plan)
+        remove(self.tables, plan.run_id)
         return mine
 
     def _record_lost(self, plan: Plan) -> None:
@@ -211,30 +220,35 @@ class _Extraction:
         small = self.options.step == "all" and found.unread <= config.driver_notes
         number = self._last.plan_number + 1 if self._last else 1
         slices = 1 if small else slices_for(found.unread, config)
-        plan = claim(
+        plan = self._owned = claim(
             self.tables, config, self.run.run_id, (self.model, self.pipeline), number, slices,
             found.version, small=small,
         )  # fmt: skip
         log.info("plan %s: %d of %d notes to read", plan.plan_id, found.unread, found.total)
-        with self._lease(plan):
-            texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
-            if small and self._small(plan, texts):
-                return
-            plan = write_plan(self.tables, plan, texts, config.extractor.context)
-            self.done.seconds["plan"] += time.perf_counter() - start
-            self._work_on(plan)
+        texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
+        if small and self._small(plan, texts):
+            return
+        plan = self._write(plan, texts)
+        self.done.seconds["plan"] += time.perf_counter() - start
+        self._work_on(plan)
 
-    def _small(self, plan: Plan, texts: Any) -> bool:
+    def _write(self, plan: Plan, texts: DataFrame) -> Plan:
+        context = self.config.extractor.context
+        return write_plan(self.tables, plan, texts, context, self.options.retry)
+
+    def _small(self, plan: Plan, texts: DataFrame) -> bool:
         """Do a plan in this process; False where its notes are too long for that."""
         measured = texts.agg(F.sum(F.length("note_text"))).collect()[0][0] or 0
         if measured > SMALL_CHARACTERS:
             return False
         notes = [row.asDict() for row in texts.select(*KEY, "note_text").collect()]
         self._do_small(plan, sorted(notes, key=lambda note: note["note_id"]))
+        if not notes:  # of a volatile `where`: there is no status to tell that the plan has ended
+            finish(self.tables, plan)
         return True
 
     def _do_small(self, plan: Plan, notes: list[dict[str, Any]]) -> None:
-        done = run_small(self.tables, plan, self.config.extractor, notes)
+        done = run_small(self.tables, plan, self.config.extractor, notes, self.options.retry)
         self.done.plans.append(done.plan)
         self.run.facts |= {"plan_id": plan.plan_id, "notes_version": plan.notes_version}
         self.done.units_read += done.units_read
@@ -244,26 +258,23 @@ class _Extraction:
 
     def _go_on(self, plan: Plan) -> None:
         """Complete a plan that an earlier run left, wherever that stopped."""
-        config = self.config
         if not plan.planned:
-            if plan.slices == 1 and self.options.step == "all":
-                notes = self._notes_of(plan)
-                if notes is not None:
-                    self._do_small(plan, notes)
-                    return
-            found = unread_notes(self.tables, self.pipeline, plan.where, self.options.retry)
-            texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
-            plan = write_plan(self.tables, plan, texts, config.extractor.context)
+            texts = self._texts(plan)
+            if plan.small and self.options.step == "all" and self._small(plan, texts):
+                return
+            plan = self._write(plan, texts)
         self._work_on(plan)
 
-    def _notes_of(self, plan: Plan) -> list[dict[str, Any]] | None:
-        """Return the notes of a small plan whose units are stored; None where none are."""
-        if not self.tables.exists("plan_units"):
-            return None
+    def _texts(self, plan: Plan) -> DataFrame:
+        """Return the notes of a plan, of the version that it pins: those stored, if any are."""
+        self.tables.ensure("plan_units")
         ids = units_of_plan(self.tables, plan).select(*KEY).distinct()
-        notes = self.tables.read("notes", plan.notes_version).select(*KEY, "note_text")
-        rows = notes.join(F.broadcast(ids), KEY, "left_semi").collect()
-        return sorted((row.asDict() for row in rows), key=lambda n: n["note_id"]) or None
+        if ids.limit(1).count():
+            notes = self.tables.read("notes", plan.notes_version).select(*KEY, "note_text")
+            return notes.join(F.broadcast(ids), KEY, "left_semi")
+        retry = self.options.retry
+        found = unread_notes(self.tables, self.pipeline, plan.where, retry, plan.notes_version)
+        return texts_of(self.tables, self.pipeline, found, retry)
 
     def _work_on(self, plan: Plan) -> None:
         self.done.plans.append(plan)

@@ -1,8 +1,9 @@
 """Who works on a plan: a lease that its owner renews, so that a restart can tell a dead owner.
 
 Where `tables.location` (or `tables.lease_dir`: NFS, /Volumes) is a folder that the driver can open,
-the lease is a file there with a counter that the owner raises every few seconds; elsewhere it is an
-event `heartbeat` in `plan_events` every five minutes. Nobody's clock is compared with another's: a
+the lease is a file there with a counter that the owner raises every few seconds, one file a run, so
+that one which was taken for dead and wakes up harms none but its own; elsewhere it is an event
+`heartbeat` in `plan_events` every five minutes. Nobody's clock is compared with another's: a
 watcher looks whether the counter moves, by its own clock. On the owner's own machine the process is
 looked for, by boot, process namespace and start time, so that equal host names and recycled process
 ids do not deceive.
@@ -42,9 +43,15 @@ def identity() -> dict[str, str]:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process started, in ticks since the boot; raises OSError for none."""
+    """Return when a process started, in ticks since the boot; raises OSError for none.
+
+    One that has ended stays in /proc, as a zombie, until its parent asks for its exit code.
+    """
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    return stat.rpartition(")")[2].split()[19]
+    state, *fields = stat.rpartition(")")[2].split()
+    if state in ("Z", "X"):
+        raise ProcessLookupError(pid)
+    return fields[18]
 
 
 def is_alive(owner: dict[str, str]) -> bool | None:
@@ -60,13 +67,13 @@ def is_alive(owner: dict[str, str]) -> bool | None:
 
 
 class Lease:
-    """A context manager: the plan is ours while it is open, and visibly so.
+    """A context manager: the run shows that it lives while it is open, before it claims a plan.
 
     `renew` raises the counter once; a thread calls it. Closing removes the file.
     """
 
-    def __init__(self, tables: Tables, plan_id: str, run_id: str, beat: Callable[[], None]) -> None:
-        self.path = _path(tables, plan_id)
+    def __init__(self, tables: Tables, run_id: str, beat: Callable[[], None]) -> None:
+        self.path = _path(tables, run_id)
         self._beat = beat
         self._content: dict[str, Any] = {"run_id": run_id, "owner": identity(), "count": 0}
         self._stop = threading.Event()
@@ -75,6 +82,7 @@ class Lease:
     def __enter__(self) -> Lease:
         if self.path:
             self.renew()
+            _sweep(self.path.parent)
         self._thread.start()
         return self
 
@@ -109,14 +117,22 @@ class Lease:
                 log.warning("lease not renewed (%s)", type(error).__name__)
 
 
-def owner_lives(
-    tables: Tables, plan_id: str, beats: Callable[[], int], *, wait: bool
-) -> bool | None:
-    """Tell whether the owner of a plan lives; None where only waiting would tell and `wait` is off.
+def _sweep(folder: Path) -> None:
+    """Remove the leases of this machine's dead processes, which may have had no plan."""
+    for path in folder.glob("*.json"):
+        if is_alive((_read(path) or {}).get("owner", {})) is False:
+            with suppress(OSError):
+                path.unlink()
 
-    `beats` counts the plan's heartbeat events. Waits for `MISSED` renewals at most.
+
+def owner_lives(
+    tables: Tables, run_id: str, beats: Callable[[], int], *, wait: bool
+) -> bool | None:
+    """Tell whether a plan's owner lives; None where only waiting would tell and `wait` is off.
+
+    `beats` counts the owner's heartbeat events. Waits for `MISSED` renewals at most.
     """
-    path = _path(tables, plan_id)
+    path = _path(tables, run_id)
     if path is None:
         return _moves(beats, EVENT_SECONDS) if wait else None
     lease = _read(path)
@@ -124,7 +140,7 @@ def owner_lives(
         return False
     alive = is_alive(lease.get("owner", {}))
     if alive is None and wait:
-        log.info("plan %s has an owner elsewhere: watching its lease", plan_id)
+        log.info("run %s is elsewhere: watching its lease", run_id)
         return _moves(lambda: (_read(path) or {}).get("count", -1), FILE_SECONDS)
     return alive
 
@@ -150,8 +166,15 @@ def _read(path: Path) -> dict[str, Any] | None:
         return {}
 
 
-def _path(tables: Tables, plan_id: str) -> Path | None:
+def remove(tables: Tables, run_id: str) -> None:
+    """Remove the lease of a dead run, if it has left one."""
+    if path := _path(tables, run_id):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _path(tables: Tables, run_id: str) -> Path | None:
     folder = tables.config.lease_dir or tables.config.location
     if folder is None or "://" in folder or folder.startswith("dbfs:"):
         return None
-    return Path(folder) / "_leases" / f"{plan_id}.json"
+    return Path(folder) / "_leases" / f"{run_id}.json"

@@ -51,6 +51,7 @@ class Plan:
     notes_version: int
     where: str | None
     slices: int
+    small: bool = False
     notes: int = 0
     units: int = 0
     units_distinct: int = 0
@@ -113,7 +114,7 @@ def last_plan(tables: Tables, pipeline: str) -> tuple[Plan | None, bool]:
         **counts,
     )
     ended = any(event in ("finished", "abandoned") for event, _ in found)
-    return plan, not (ended or (claimed.small and planned is None and _has_status(tables, plan)))
+    return plan, not (ended or (plan.small and planned is None and _has_status(tables, plan)))
 
 
 def _has_status(tables: Tables, plan: Plan) -> bool:
@@ -164,7 +165,7 @@ def claim(
     model, pipeline = fingerprints
     plan = Plan(
         f"{pipeline[:16]}-{number:06}", number, pipeline, model, run_id, 1, notes_version,
-        config.where, slices,
+        config.where, slices, small,
     )  # fmt: skip
     record(
         tables, plan, "claimed", f"plans:{pipeline}", number,
@@ -186,10 +187,19 @@ class Unread:
     unread: int
 
 
-def unread_notes(tables: Tables, pipeline: str, where: str | None, retry: bool = False) -> Unread:
-    """Count the notes without a terminal status; with `retry`, quarantined ones are read again."""
+def unread_notes(
+    tables: Tables,
+    pipeline: str,
+    where: str | None,
+    retry: bool = False,
+    version: int | None = None,
+) -> Unread:
+    """Count the notes without a terminal status; with `retry`, quarantined ones are read again.
+
+    They are those of a pinned version of `notes` if one is given, else of the newest.
+    """
     tables.ensure("note_status")
-    version = tables.version("notes")
+    version = tables.version("notes") if version is None else version
     notes = _restricted(tables, version, where)
     ended = _ended(tables, pipeline, retry)
     with running(tables.spark, "where", where):
@@ -230,10 +240,13 @@ def slices_for(notes: int, config: ExtractConfig) -> int:
     return config.slices or max(1, ceil(notes / NOTES_PER_SLICE))
 
 
-def write_plan(tables: Tables, plan: Plan, notes: DataFrame, context: int) -> Plan:
+def write_plan(
+    tables: Tables, plan: Plan, notes: DataFrame, context: int, retry: bool = False
+) -> Plan:
     """Store the plan's units and its work; return the plan with its counts. Safe to repeat.
 
-    `notes` are the unread notes, evaluated only where the plan's units are not stored yet.
+    `notes` are the unread notes, evaluated only where the plan's units are not stored yet. With
+    `retry`, units that had been given up are work too.
     """
     slices = plan.slices
     sliced = notes.withColumn("slice", F.pmod(F.xxhash64("note_id"), F.lit(slices)).cast("int"))
@@ -241,7 +254,7 @@ def write_plan(tables: Tables, plan: Plan, notes: DataFrame, context: int) -> Pl
     units = units.repartition(min(slices, 512), "slice").withColumn("plan_id", F.lit(plan.plan_id))
     with running(tables.spark, "where", plan.where):
         tables.append("plan_units", units, f"plan_units:{plan.plan_id}", 1)
-    _write_work(tables, plan)
+    _write_work(tables, plan, retry)
     return _counted(tables, plan)
 
 
@@ -286,12 +299,12 @@ def unit_rows(note: dict[str, Any], context: int) -> list[dict[str, Any]]:
     ]
 
 
-def _write_work(tables: Tables, plan: Plan) -> None:
+def _write_work(tables: Tables, plan: Plan, retry: bool) -> None:
     """Write the plan's unread units, each in its first slice, as a place in a note of it."""
     units = units_of_plan(tables, plan).where("unit_key IS NOT NULL")
     place = F.struct("slice", *KEY, *PLACE)
     first = units.groupBy("unit_key").agg(F.min(place).alias("place"))
-    unread = first.join(settled(tables, plan), "unit_key", "left_anti")
+    unread = first.join(settled(tables, plan, retry), "unit_key", "left_anti")
     rows = unread.select("unit_key", "place.*", F.lit(plan.plan_id).alias("plan_id"))
     rows = rows.repartition(min(plan.slices, 512), "slice")
     tables.append("work", rows, f"work:{plan.plan_id}", 1)
@@ -312,10 +325,15 @@ def _of_slices(rows: DataFrame, plan: Plan, slices: tuple[int, int] | None) -> D
     return mine if slices is None else mine.where(F.col("slice").between(*slices))
 
 
-def settled(tables: Tables, plan: Plan) -> DataFrame:
-    """Return the keys of units with a permanent answer, or that have failed too often."""
+def settled(tables: Tables, plan: Plan, retry: bool = False) -> DataFrame:
+    """Return the keys of units with a permanent answer, or that have failed too often.
+
+    With `retry` only those that have been read.
+    """
     tables.ensure("extractions")
     answers = tables.read("extractions").where(F.col("model_fingerprint") == plan.model_fingerprint)
+    if retry:
+        return answers.where("outcome = 'ok'").select("unit_key").distinct()
     tried = answers.groupBy("unit_key").agg(
         F.max(F.col("outcome") != "transient").alias("permanent"), F.count("*").alias("times")
     )

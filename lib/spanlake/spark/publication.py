@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from pyspark.sql import functions as F
 
@@ -13,6 +13,8 @@ from spanlake.spark.plan import Plan, record
 from spanlake.spark.tables import TERMINAL, Tables
 
 log = logging.getLogger(__name__)
+
+Standing = Literal["shown", "next", "behind", "other"]
 
 # Of the section `extractor`, what may differ between a pipeline and its successor: where and how
 # fast it reads.
@@ -26,30 +28,47 @@ def publish_pipeline(tables: Tables, plan: Plan, config: ExtractConfig, *, force
     its successor, and shown when it has a terminal status for every note that the shown one has.
     Any other is a trial, which `force` (`--publish`) makes the shown one.
     """
-    shown, section = _shown(tables)
-    if shown == plan.pipeline_fingerprint:
+    found = standing(tables, plan.pipeline_fingerprint, config)
+    if found == "shown":
         return True
-    successor = _same(section, config.extractor.model_dump(mode="json"))
-    if force or (successor and _complete(tables, shown, plan.pipeline_fingerprint)):
+    if force or found == "next":
         record(tables, plan, "published", f"published:{plan.plan_id}:{plan.run_id}")
         log.info("the views show pipeline %s from now on", plan.pipeline_fingerprint[:16])
         return True
-    why = "it has not ended all of its notes yet" if successor else "--publish shows this one"
-    log.info("the views still show pipeline %s: %s", shown[:16], why)
+    why = {
+        "behind": "this one has not ended all of its notes yet",
+        "other": "--publish shows this one",
+    }
+    log.info("the views still show another pipeline: %s", why[found])
     return False
 
 
-def _shown(tables: Tables) -> tuple[str, dict[str, Any]]:
-    """Return the pipeline that the views show, and its section `extractor`."""
+def standing(tables: Tables, pipeline: str, config: ExtractConfig) -> Standing:
+    """Tell where a pipeline stands: shown, next (to be shown), behind (its notes), or other."""
+    shown = _shown(tables)
+    if shown == pipeline:
+        return "shown"
+    if not _same(_section(tables, shown), config.extractor.model_dump(mode="json")):
+        return "other"
+    return "next" if _complete(tables, shown, pipeline) else "behind"
+
+
+def _shown(tables: Tables) -> str:
+    """Return the pipeline that the views show."""
     events = tables.read("plan_events")
     row = events.agg(
         F.max_by("pipeline_fingerprint", F.when(F.col("event") == "published", F.col("at"))),
         F.min_by("pipeline_fingerprint", "at"),
     ).collect()[0]
-    shown = str(row[0] or row[1])
-    mine = events.where((F.col("pipeline_fingerprint") == shown) & (F.col("event") == "claimed"))
-    section = mine.agg(F.max_by("extractor", "at")).collect()[0][0]
-    return shown, dict(json.loads(section or "{}"))
+    return str(row[0] or row[1])
+
+
+def _section(tables: Tables, pipeline: str) -> dict[str, Any]:
+    """Return the section `extractor` with which a pipeline made its last plan."""
+    events = tables.read("plan_events").where(F.col("pipeline_fingerprint") == pipeline)
+    claimed = events.where(F.col("event") == "claimed")
+    section = claimed.agg(F.max_by("extractor", "at")).collect()[0][0]
+    return dict(json.loads(section or "{}"))
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:

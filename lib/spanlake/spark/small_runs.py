@@ -25,6 +25,7 @@ from spanlake.spark.schemas import ANSWER
 from spanlake.spark.tables import Tables
 
 WAVE = 0
+ANSWERS = ("ok", "unreadable", "transient")  # the best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,16 @@ class Small:
 
 
 def run_small(
-    tables: Tables, plan: Plan, extractor: ExtractorConfig, notes: list[dict[str, Any]]
+    tables: Tables,
+    plan: Plan,
+    extractor: ExtractorConfig,
+    notes: list[dict[str, Any]],
+    retry: bool = False,
 ) -> Small:
     """Store a plan of these notes (note_id, text_sha256, note_text), read them, and publish.
 
-    Safe to repeat with the same notes: what has been committed is skipped.
+    Safe to repeat with the same notes: what has been committed is skipped. With `retry`, texts that
+    had been given up are read again.
     """
     start = time.perf_counter()
     rows = [row for note in notes for row in unit_rows({**note, "slice": 0}, extractor.context)]
@@ -54,10 +60,11 @@ def run_small(
     keyed = {row["unit_key"]: row for row in reversed(rows) if row.get("unit_key") is not None}
     stored = _stored(tables, plan, list(keyed))
     planned = time.perf_counter()
-    unread = [row for key, row in keyed.items() if not _settled(stored.get(key, []))]
+    been_read = any(row["plan_id"] == plan.plan_id for found in stored.values() for row in found)
+    unread = [] if been_read else [r for k, r in keyed.items() if not _settled(stored[k], retry)]
     read, loads = _read(tables, plan, extractor, unread, texts)
     inferred = time.perf_counter()
-    answers = {key: _best(found) for key, found in stored.items()} | read
+    answers = {key: _best([*stored[key], *read.get(key, [])]) for key in keyed}
     _publish(tables, plan, extractor, notes, rows, answers)
     seconds = {
         "plan": planned - start,
@@ -76,7 +83,7 @@ def run_small(
 
 
 def _stored(tables: Tables, plan: Plan, keys: list[bytes]) -> dict[bytes, list[Any]]:
-    """Return the stored answers of the keys, in the order in which derive would choose them."""
+    """Return the stored answers of the keys, the oldest first."""
     tables.ensure("extractions")
     if not keys:
         return {}
@@ -87,17 +94,22 @@ def _stored(tables: Tables, plan: Plan, keys: list[bytes]) -> dict[bytes, list[A
     for row in found.select("unit_key", "plan_id", "wave", *ANSWER.names).collect():
         by_key[bytes(row["unit_key"])].append(row.asDict(recursive=True))
     for rows in by_key.values():
-        rows.sort(key=lambda row: (row["outcome"] == "transient", row["plan_id"], row["wave"]))
+        rows.sort(key=lambda row: (row["plan_id"], row["wave"]))
     return by_key
 
 
-def _settled(rows: list[Any]) -> bool:
-    return any(row["outcome"] != "transient" for row in rows) or len(rows) >= MAX_TRANSIENT
+def _settled(rows: list[Any], retry: bool) -> bool:
+    outcomes = {row["outcome"] for row in rows}
+    if retry:
+        return "ok" in outcomes
+    return bool(outcomes - {"transient"}) or len(rows) >= MAX_TRANSIENT
 
 
 def _best(rows: list[Any]) -> dict[str, Any]:
-    given_up = rows[0]["outcome"] == "transient" and len(rows) >= MAX_TRANSIENT
-    return {**rows[0], "outcome": "unreadable"} if given_up else rows[0]
+    """Return a unit's answer, given up or not: the first that was read, else the first."""
+    best: dict[str, Any] = min(rows, key=lambda row: ANSWERS.index(row["outcome"]))
+    given_up = best["outcome"] == "transient" and len(rows) >= MAX_TRANSIENT
+    return {**best, "outcome": "unreadable"} if given_up else best
 
 
 def _read(
@@ -106,7 +118,7 @@ def _read(
     extractor: ExtractorConfig,
     unread: list[dict[str, Any]],
     texts: dict[str, str],
-) -> tuple[dict[bytes, dict[str, Any]], int]:
+) -> tuple[dict[bytes, list[Any]], int]:
     """Read units with the model, here, and store the answers; return them by key, and the loads."""
     if not unread:
         return {}, 0
@@ -129,7 +141,7 @@ def _read(
     }
     rows = tables.spark.createDataFrame(answers, READ_WITH_TIMING).withColumns(marks)
     tables.append("extractions", rows, f"extractions:{plan.plan_id}:{WAVE}", 1)
-    return {row["unit_key"]: row for row in answers}, timing["model_loads"]
+    return {row["unit_key"]: [row] for row in answers}, timing["model_loads"]
 
 
 def _publish(

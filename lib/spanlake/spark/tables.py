@@ -240,9 +240,10 @@ class Tables:
         self._save(table, writer)
 
     def view(self, name: str) -> DataFrame:
-        """Return a view as a frame, without making it; its tables have to be there."""
-        here = {table: self.name(table) for table in TABLES}
-        return self.spark.sql(dict(VIEWS)[name].format(**here))
+        """Return a view as a frame, without making it; its tables are made where they lack."""
+        query = dict(VIEWS)[name]
+        here = {table: self.ensure(table) for table in TABLES if f"{{{table}}}" in query}
+        return self.spark.sql(query.format(**here))
 
     def replace(self, table: str, rows: DataFrame, where: str) -> None:
         """Replace the rows that `where` selects by `rows`, in one commit."""
