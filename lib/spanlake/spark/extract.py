@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -108,6 +109,7 @@ class _Totals:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STEPS, 0.0))
     waves: list[dict[str, Any]] = field(default_factory=list)
     plans: list[Plan] = field(default_factory=list)
+    states: Counter[str] = field(default_factory=Counter)  # of the notes of small plans
     units_read: int = 0
     model_loads: int = 0
 
@@ -217,7 +219,8 @@ class _Extraction:
     def _new_plan(self, found: Unread) -> None:
         config = self.config
         start = time.perf_counter()
-        small = self.options.step == "all" and found.unread <= config.driver_notes
+        few = found.unread <= config.driver_notes and found.characters <= SMALL_CHARACTERS
+        small = few and self.options.step == "all"
         number = self._last.plan_number + 1 if self._last else 1
         slices = 1 if small else slices_for(found.unread, config)
         plan = self._owned = claim(
@@ -226,7 +229,8 @@ class _Extraction:
         )  # fmt: skip
         log.info("plan %s: %d of %d notes to read", plan.plan_id, found.unread, found.total)
         texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
-        if small and self._small(plan, texts):
+        if small:
+            self._small(plan, texts)
             return
         plan = self._write(plan, texts)
         self.done.seconds["plan"] += time.perf_counter() - start
@@ -236,16 +240,12 @@ class _Extraction:
         context = self.config.extractor.context
         return write_plan(self.tables, plan, texts, context, self.options.retry)
 
-    def _small(self, plan: Plan, texts: DataFrame) -> bool:
-        """Do a plan in this process; False where its notes are too long for that."""
-        measured = texts.agg(F.sum(F.length("note_text"))).collect()[0][0] or 0
-        if measured > SMALL_CHARACTERS:
-            return False
+    def _small(self, plan: Plan, texts: DataFrame) -> None:
+        """Do a plan in this process."""
         notes = [row.asDict() for row in texts.select(*KEY, "note_text").collect()]
         self._do_small(plan, sorted(notes, key=lambda note: note["note_id"]))
         if not notes:  # of a volatile `where`: there is no status to tell that the plan has ended
             finish(self.tables, plan)
-        return True
 
     def _do_small(self, plan: Plan, notes: list[dict[str, Any]]) -> None:
         done = run_small(self.tables, plan, self.config.extractor, notes, self.options.retry)
@@ -253,6 +253,7 @@ class _Extraction:
         self.run.facts |= {"plan_id": plan.plan_id, "notes_version": plan.notes_version}
         self.done.units_read += done.units_read
         self.done.model_loads += done.model_loads
+        self.done.states += done.states
         for step, seconds in done.seconds.items():
             self.done.seconds[step] += seconds
 
@@ -260,7 +261,8 @@ class _Extraction:
         """Complete a plan that an earlier run left, wherever that stopped."""
         if not plan.planned:
             texts = self._texts(plan)
-            if plan.small and self.options.step == "all" and self._small(plan, texts):
+            if plan.small and self.options.step == "all":
+                self._small(plan, texts)
                 return
             plan = self._write(plan, texts)
         self._work_on(plan)
@@ -442,8 +444,9 @@ class _Extraction:
         """Write the run's totals; raise DataError when too many notes failed."""
         wall = time.perf_counter() - self.started
         done = self.done
-        ids = [plan.plan_id for plan in done.plans]
-        notes, bad = _count_states(self._status(F.col("plan_id").isin(ids)))
+        ids = [plan.plan_id for plan in done.plans if not plan.small]
+        states = Counter(self._status(F.col("plan_id").isin(ids))) if ids else Counter[str]()
+        notes, bad = _count_states(states + done.states)
         self.run.facts |= {
             "waves": done.waves,
             "notes": notes,

@@ -94,12 +94,11 @@ def last_plan(tables: Tables, pipeline: str) -> tuple[Plan | None, bool]:
     events = tables.read("plan_events").where(
         (F.col("pipeline_fingerprint") == pipeline) & F.col("event").isin(*headers)
     )
-    last = events.agg(F.max("plan_number")).collect()[0][0]
-    if last is None:
+    rows = events.collect()  # a few of each plan of the pipeline
+    if not rows:
         return None, False
-    found = {
-        (row.event, row.epoch): row for row in events.where(F.col("plan_number") == last).collect()
-    }
+    last = max(row.plan_number for row in rows)
+    found = {(row.event, row.epoch): row for row in rows if row.plan_number == last}
     claimed = found["claimed", 1]
     owners = [row for (event, _), row in found.items() if event in ("claimed", "taken_over")]
     owner = max(owners, key=lambda row: row.epoch)
@@ -185,6 +184,7 @@ class Unread:
     version: int
     total: int
     unread: int
+    characters: int  # of the unread ones
 
 
 def unread_notes(
@@ -203,9 +203,16 @@ def unread_notes(
     notes = _restricted(tables, version, where)
     ended = _ended(tables, pipeline, retry)
     with running(tables.spark, "where", where):
-        both = notes.select(*KEY).join(ended.withColumn("ended", F.lit(1)), KEY, "left")
-        row = both.agg(F.count("*").alias("n"), F.count("ended").alias("ended")).collect()[0]
-    return Unread(notes, version, row.n, row.n - row.ended)
+        measured = notes.select(*KEY, F.length("note_text").alias("chars"))
+        both = measured.join(ended.withColumn("ended", F.lit(1)), KEY, "left")
+        row = both.agg(
+            F.count("*").alias("total"),
+            F.count_if(F.col("ended").isNull()).alias("unread"),
+            F.coalesce(F.sum(F.when(F.col("ended").isNull(), F.col("chars"))), F.lit(0)).alias(
+                "chars"
+            ),
+        ).collect()[0]
+    return Unread(notes, version, row.total, row.unread, row.chars)
 
 
 def _restricted(tables: Tables, version: int, where: str | None) -> DataFrame:

@@ -7,7 +7,7 @@ stored first, as always, so that a run that is killed goes on where it was.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ class Small:
     plan: Plan
     units_read: int
     model_loads: int
+    states: Counter[str]
     seconds: dict[str, float]
 
 
@@ -65,7 +66,7 @@ def run_small(
     read, loads = _read(tables, plan, extractor, unread, texts)
     inferred = time.perf_counter()
     answers = {key: _best([*stored[key], *read.get(key, [])]) for key in keyed}
-    _publish(tables, plan, extractor, notes, rows, answers)
+    states = _publish(tables, plan, extractor, notes, rows, answers)
     seconds = {
         "plan": planned - start,
         "infer": inferred - planned,
@@ -79,7 +80,7 @@ def run_small(
         units_planned=len(unread),
         planned=True,
     )
-    return Small(counted, len(unread), loads, seconds)
+    return Small(counted, len(unread), loads, states, seconds)
 
 
 def _stored(tables: Tables, plan: Plan, keys: list[bytes]) -> dict[bytes, list[Any]]:
@@ -151,7 +152,7 @@ def _publish(
     notes: list[dict[str, Any]],
     rows: list[dict[str, Any]],
     answers: dict[bytes, dict[str, Any]],
-) -> None:
+) -> Counter[str]:
     labels = load_labels(extractor.labels)
     by_note: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -171,3 +172,4 @@ def _publish(
         merged.append({**shared, **result_columns(result)})
     if merged:
         publish(tables, plan, tables.spark.createDataFrame(merged, MERGED), WAVE)
+    return Counter(row["state"] for row in merged)
