@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from spanlake.core.cleaning import clean
@@ -130,6 +132,22 @@ def test_a_value_ends_before_the_cell_of_its_range() -> None:
     text = "hemoglobin    10.2    L     12.0-16.0\n"
     found = _clean(text, _at(text, "10.2    L     12.0-16.0", "labvalue"))
     assert [entity.text for entity in found.annotation.entities] == ["10.2    L"]
+
+
+def test_a_bar_and_the_range_behind_it_are_the_range() -> None:
+    text = "| hemoglobin | 10.2 | 12.0-16.0 |\n"
+    found = _clean(text, _at(text, "| 12.0-16.0", "labvalue"))
+    assert [(e.text, e.label) for e in found.annotation.entities] == [
+        ("12.0-16.0", "reference_range")
+    ]
+
+
+@pytest.mark.parametrize("piece", ["- ", "( ", "[ ] ", "| ", "_"])
+def test_an_entity_of_bullets_over_and_over_is_cut_in_a_second(piece: str) -> None:
+    text = "x" + piece * (50_000 // len(piece)) + "x"
+    began = time.process_time()
+    _clean(text, _at(text, text, "problem"))
+    assert time.process_time() - began < 2
 
 
 def test_a_range_that_is_the_value_stays_one() -> None:

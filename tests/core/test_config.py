@@ -121,7 +121,9 @@ def source_of(conf, text):
 
 
 @pytest.mark.parametrize(
-    ("given", "mark"), [("tab", "\t"), (r"\t", "\t"), ("pipe", "|"), ("|", "|"), (";", ";")]
+    ("given", "mark"),
+    [("tab", "\t"), (r"\t", "\t"), ("pipe", "|"), ("|", "|"), (";", ";"), (",", ",")]
+    + [(mark, mark) for mark in ("\t", " ", "'", ">", "#", "-", "\u00a7")],
 )
 def test_a_delimiter_is_one_character_also_on_the_command_line(conf, given, mark):
     path = conf("tables: {location: t}\nsource: {format: csv, path: x}")
@@ -132,6 +134,9 @@ def test_a_delimiter_is_one_character_also_on_the_command_line(conf, given, mark
 def test_a_file_may_quote_nothing_and_escape_by_a_character(conf):
     assert source_of(conf, "quote: null").quote is None
     assert source_of(conf, r'escape: "\\"').escape == "\\"
+    path = conf("tables: {location: t}\nsource: {format: csv, path: x, quote: null}")
+    config = load_config(IngestConfig, path, ['source.quote="', "source.escape=\\"])
+    assert (config.source.quote, config.source.escape) == ('"', "\\")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +147,8 @@ def test_a_file_may_quote_nothing_and_escape_by_a_character(conf):
         ("delimiter: 1", r"source\.delimiter: one character is expected .* found 1"),
         ("quote: ab", r"source\.quote: one character"),
         ("quote: ','", "source.delimiter must differ"),
+        (r'quote: null, escape: "\\"', "source.escape changes nothing without source.quote"),
+        ("encoding: utf_7", "source.encoding: utf_7 can spell halves of UTF-16 pairs"),
         ("columns: {note_type: {sq: x}}", r"note_type: a column's name or \{sql: EXPRESSION\}"),
         ("columns: {note_type: [x]}", r"note_type: a column's name or \{sql: EXPRESSION\}"),
         ("columns: {note_typ: {sql: x}}", "the columns of notes are"),
@@ -190,6 +197,8 @@ def test_an_encoding_that_does_not_exist_is_refused(conf):
         ("null", None),
         ("", None),
         ("'5'", "5"),
+        ("~", None),
+        ('"', '"'),
     ],
 )
 def test_an_override_is_yaml_without_comments(value, expected):

@@ -131,8 +131,45 @@ def test_a_compressed_file_that_is_cut_off_is_refused(packed):
             assert len(list(reader)) <= 20_000
 
 
-def test_an_open_quote_does_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(csv_records, "MOST_FIELD", 1 << 10)
+@pytest.mark.parametrize("start", [b'1,"x\n', b"1,x", b"1,"])
+def test_a_record_without_an_end_does_not_fill_the_memory(start, monkeypatch):
+    monkeypatch.setattr(csv_records, "MOST_RECORD", 1 << 10)
     monkeypatch.setattr(csv_records, "BLOCK", 1 << 8)
-    with pytest.raises(CsvFault, match=r"record 1 \(line 2\): a field of more than 1024"):
-        read(b'a,b\n1,"x\n' + b"y,z\n" * 10_000)
+    with pytest.raises(CsvFault, match=r"record 1 \(line 2\): more than 1024 .*no line ends"):
+        read(b"a,b\n" + start + b"y,z " * 10_000)
+
+
+PIECES = st.sampled_from(
+    ["a", ",", '"', '""', '"a"', "\n", "\r", "\r\n", "\\", "\u00e9", "\U0001f600"]
+)
+
+
+def outcome(data, encoding, dialect, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_records, "BLOCK", block)
+        try:
+            return read(data, dialect, encoding)
+        except CsvFault as fault:
+            return str(fault)
+
+
+@given(
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.lists(PIECES, max_size=12),
+    st.sampled_from(["utf-8", "utf-16", "gb18030"]),
+    st.sampled_from([PLAIN, Dialect(escape="\\"), Dialect(quote=None)]),
+)
+@example("\n", ["\r", "a", ",", '"'], "utf-8", PLAIN)  # the line counted both ends, by the block
+def test_what_is_read_and_told_never_depends_on_the_blocks(end, pieces, encoding, dialect):
+    data = f"x,y{end}{''.join(pieces)}".encode(encoding)
+    one, *others = (outcome(data, encoding, dialect, block) for block in (1 << 18, 1, 2, 3, 5))
+    assert all(other == one for other in others)
+
+
+@given(st.lists(PIECES, max_size=12))
+def test_what_is_taken_is_what_python_takes_strictly(pieces):
+    text = "x,y\n" + "".join(pieces).replace("\r", "\n")  # CR: a line end of Python's everywhere
+    found = outcome(text.encode(), "utf-8", PLAIN, 1 << 18)
+    if isinstance(found, list):
+        theirs = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+        assert [[field or "" for field in row] for row in found] == theirs

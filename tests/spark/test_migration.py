@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from pyspark.sql import types as T
 
 from spanlake.core.config import TablesConfig
 from spanlake.core.errors import DataError
@@ -64,3 +65,25 @@ def test_a_column_that_may_not_be_null_is_not_added(tables):
     with pytest.raises(DataError, match=r"table 'plans' .*lacks plan_number, .*a new place$"):
         tables.ensure("plans")
     assert tables.read("plans").schema.names == ["plan_id", "notes"]
+
+
+def test_fields_of_structs_are_added_within_arrays_too(tables):
+    schema = TABLES["extractions"].schema
+    older = {f.name: f.dataType.simpleString() for f in schema.fields}
+    older["entities"] = "array<struct<label:string,end:int>>"
+    older["timing"] = "struct<partition:int>"
+    columns = ", ".join(f"`{name}` {kind}" for name, kind in older.items())
+    tables.spark.sql(f"CREATE TABLE {tables.name('extractions')} ({columns}) USING DELTA")
+    row = "array(named_struct('label', 'x', 'end', 2)) AS entities"
+    old = tables.spark.sql(f"SELECT 'old' AS unit_sha256, {row}, struct(1 AS partition) AS timing")
+    old.write.format("delta").mode("append").save(tables.name("extractions")[7:-1])
+    answer = T.StructType([schema["unit_sha256"], schema["entities"], schema["timing"]])
+    timing = {"partition": 2, "host": "h"}
+    span = {"label": "y", "start": 1, "end": 2, "score": 0.5}
+    new = tables.spark.createDataFrame([("new", [span], timing)], answer)
+    tables.append("extractions", new)
+    found = {row.unit_sha256: row for row in tables.read("extractions").collect()}
+    assert found["new"].entities[0].asDict() == span
+    assert found["old"].entities[0].asDict() == {**span, "label": "x", "start": None, "score": None}
+    assert (found["old"].timing.host, found["new"].timing.host) == (None, "h")
+    assert not list(tables._lacking("extractions"))

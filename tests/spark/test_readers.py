@@ -8,6 +8,7 @@ import io
 
 import pytest
 
+from spanlake.spark import readers
 from spanlake.spark.files import _bytes_opener
 from spanlake.spark.readers import json_keys, json_rows, text_reader
 
@@ -33,7 +34,14 @@ def test_values_of_json_are_text_as_it_is_written():
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [("20000019.0", "20000019"), ("2.5E1", "25"), ("-0.0", "0"), ("1.5", "1.5"), ("1e99", "1e99")],
+    [
+        ("20000019.0", "20000019"),
+        ("2.5E1", "25"),
+        ("-0.0", "0"),
+        ("1.5", "1.5"),
+        ("1e99", "1e99"),
+        ("1e9999999999999999999", "1e9999999999999999999"),
+    ],
 )
 def test_whole_numbers_of_json_have_no_point(number, text):
     assert rows(f'{{"a": {number}}}'.encode(), ["a"]) == [(text,)]
@@ -92,3 +100,13 @@ def test_a_text_file_of_another_encoding_or_that_cannot_be_opened_is_told():
     assert fault.startswith("files are not UTF-8") and place == "a"
     ((*_, fault, place),) = read("a.txt", missing)
     assert (fault, place) == ("files cannot be read", "a.txt (PermissionError)")
+
+
+def test_a_line_or_a_text_of_another_kind_of_file_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(readers, "MOST", 20)
+    data = b'{"a": "1"}\n[{"a": "2"}, {"a": "3"}]\n'
+    assert told(json_keys("utf-8"), data).startswith("n.jsonl: line 2: 20 characters or more")
+    read = text_reader("utf-8")
+    assert [row[1] for row in read("a.txt", lambda: io.BytesIO(b"x" * 20))] == ["x" * 20]
+    ((*_, fault, place),) = read("a.txt", lambda: io.BytesIO(b"x" * 21))
+    assert fault.startswith("files are larger than a note may be") and place == "a"

@@ -13,7 +13,10 @@ from spanlake.core.config import IngestConfig, load_config
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark import files
-from spanlake.spark.sources import TAKEN, notes_from
+from spanlake.spark.ingest import ingest
+from spanlake.spark.sources import TAKEN, refuse_faults
+from spanlake.spark.sources import notes_from as rows_of
+from spanlake.spark.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = 'First line, "quoted",\r\nsecond\tline; caf\u00e9 \U0001f600\n\nlast\u00a0line.'
@@ -24,12 +27,14 @@ def config(tmp_path, **source):
     return IngestConfig.model_validate({"tables": tables, "source": source})
 
 
+def notes_from(spark, source):
+    rows = rows_of(spark, source)
+    refuse_faults(rows)
+    return rows
+
+
 def taken(spark, config):
-    rows = notes_from(spark, config.source)
-    try:
-        return rows.where(TAKEN).select(*NOTE_COLUMNS).collect()
-    finally:
-        rows.unpersist()
+    return notes_from(spark, config.source).where(TAKEN).select(*NOTE_COLUMNS).collect()
 
 
 def texts(spark, config):
@@ -240,13 +245,27 @@ def test_files_that_spark_must_hand_over_are_read_alike(spark, tmp_path, csv_fol
     assert texts(spark, made) == {"empty": "", "full": "No fever.\r\n"}
     one = config(tmp_path, format="csv", path=str(csv_folder / "a.csv"))
     assert texts(spark, one) == {"1": "No fever."}
-    (csv_folder / "_hidden.txt").touch()
-    with pytest.raises(DataError, match=r"does not read the 1 files .*\(_hidden\.txt\)"):
+    (csv_folder / "sub" / "_deep").mkdir()
+    for name in ("_hidden.txt", "sub/_hidden.txt", "sub/_deep/x.txt", "_other.md"):
+        (csv_folder / name).touch()
+    names = r"_hidden\.txt, sub/_deep/x\.txt, sub/_hidden\.txt"
+    with pytest.raises(DataError, match=rf"does not read the 3 files .*\({names}\)"):
         notes_from(spark, made.source)
-    (csv_folder / "_hidden.txt").unlink()
     monkeypatch.setattr(files, "MOST_BYTES", 10)
     with pytest.raises(DataError, match="larger than the 2 GB that a row of Spark holds"):
         notes_from(spark, one.source)
+
+
+def test_small_files_share_a_task_and_a_large_one_has_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "FILES_A_TASK", 3)
+    monkeypatch.setattr(files, "BYTES_A_TASK", 10)
+    paths = [tmp_path / f"{i}.csv" for i in range(7)]
+    for path, size in zip(paths, (1, 1, 1, 1, 99, 5, 5), strict=True):
+        path.write_bytes(b"x" * size)
+    names = [str(path) for path in paths]
+    tasks = files._tasks([*names, str(tmp_path / "gone.csv")])
+    assert tasks == [names[:3], names[3:4], names[4:5], [*names[5:], str(tmp_path / "gone.csv")]]
+    assert files._tasks([]) == [[]]
 
 
 def test_json_lines_keep_what_they_hold(spark, tmp_path):
@@ -306,6 +325,8 @@ def test_a_note_of_mimic_without_a_time_has_its_date(spark, tmp_path):
         ("max(note_id)", r"^source\.columns: .*one value a row$"),
         ("array(note_id)", r"^source\.columns\.note_type: the source's column is array"),
         ("cast(note_text AS int)", r"^source\.columns\.note_type: CAST_INVALID_INPUT: "),
+        ("raise_error(note_text)", r"^source\.columns\.note_type: USER_RAISED_EXCEPTION: "),
+        ("1 / 0", r"^source\.columns\.note_type: DIVIDE_BY_ZERO: "),
     ],
 )
 def test_a_wrong_expression_is_one_line_without_text(spark, tmp_path, sql, told):
@@ -313,7 +334,7 @@ def test_a_wrong_expression_is_one_line_without_text(spark, tmp_path, sql, told)
     path.write_text('{"note_id": "1", "note_text": "No fever."}\n', encoding="utf-8")
     made = config(tmp_path, format="jsonl", path=str(path), columns={"note_type": {"sql": sql}})
     with pytest.raises(ConfigError, match=told) as refused:
-        notes_from(spark, made.source)
+        ingest(Tables(spark, made.tables), made)
     assert "fever" not in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -369,3 +390,12 @@ def test_a_type_that_is_no_text_is_refused(spark, tmp_path, text):
     made = stored(spark, tmp_path, f"SELECT 'a' AS note_id, {text} AS note_text")
     with pytest.raises(ConfigError, match=r"^source\.columns\.note_text: .* a text is expected"):
         notes_from(spark, made.source)
+
+
+def test_an_id_that_may_be_a_text_is_not_told_and_one_of_two_lines_is_told_on_one(spark, tmp_path):
+    rows = "SELECT * FROM VALUES ('No fever.\n', X'E9'), (repeat('No cough. ', 9), X'E9')"
+    made = stored(spark, tmp_path, f"{rows} AS t(note_id, note_text)")
+    told = r"UTF-8: note No fever\.\?, note an id of 90 characters; nothing"
+    with pytest.raises(DataError, match=told) as refused:
+        notes_from(spark, made.source)
+    assert "\n" not in str(refused.value) and "cough" not in str(refused.value)

@@ -36,7 +36,7 @@ SIGNS = {
 }
 BULLET_LINE = re.compile(r"[^\S\n]*[-−]\s")
 FLAG = re.compile(r"(?:H|L|HH|LL|A|N|C)[*!]?")
-CELL = re.compile(r"[^|\t]+?(?=\||\t| {2,}|$)")
+CELL = re.compile(r"[^|\t]+?(?=\||\t|  |$)")
 NUMBER = re.compile(r"[<>≤≥=~ ]{0,3}\d")
 RANGE = re.compile(
     r"[(\[]?\s*(?:[<>≤≥]=?\s*\d[\d.,]*|\d[\d.,]*\s*(?:-|–|—|to)\s*\d[\d.,]*)", re.IGNORECASE
@@ -115,7 +115,7 @@ def _parts(entity: Entity, rows: TableRows, dropped: Counter[str]) -> list[Entit
         text = entity.text[start:end]
         lead = LEAD.match(text)
         start += lead.end() if lead else 0
-        text = TRAIL.sub("", text[lead.end() if lead else 0 :])
+        text = _without_trail(text[lead.end() if lead else 0 :])
         if any(letter.isalpha() for letter in text):
             span = Span(entity.start + start, entity.start + start + len(text))
             if FLAG.fullmatch(text) and rows.is_flag(span.start):
@@ -125,6 +125,13 @@ def _parts(entity: Entity, rows: TableRows, dropped: Counter[str]) -> list[Entit
     if not any(letter.isalpha() for letter in entity.text):
         dropped["main_without_letter"] += 1
     return parts
+
+
+def _without_trail(text: str) -> str:
+    """Return a main entity's text without what may stand behind it, in steps: linear time."""
+    while found := TRAIL.search(text, max(0, len(text) - 100)):
+        text = text[: found.start()]
+    return text
 
 
 def _modifier(entity: Entity, rows: TableRows, dropped: Counter[str]) -> list[Entity]:
@@ -235,9 +242,15 @@ def _values_in_columns(
 
 
 def _without_range(entity: Entity, rows: TableRows) -> Entity:
+    """Return a value without the cell of its range; only the range where nothing else is left."""
     cells = [c for c in rows.cells(entity.start) if entity.start < c.start < entity.end]
     later = [c for c in cells if rows.is_reference(c)]
     if not later:
         return entity
+    text = rows.text[entity.start : later[0].start].strip(" \t|")
+    if not text:  # a bar and the range behind it
+        span = Span(later[0].start, entity.end)
+        text = rows.text[span.start : span.end]
+        return Entity(span, REFERENCE_RANGE, text, None, by_rule=True)
     text = rows.text[entity.start : later[0].start].rstrip(" \t|")
     return Entity(Span(entity.start, entity.start + len(text)), VALUE, text, entity.score)

@@ -52,7 +52,7 @@ class Expression(Model):
     sql: str
 
 
-# The shell and YAML take some characters for themselves: of a | alone YAML makes an empty text.
+# The shell and YAML take some characters for themselves: of a | alone a file's makes an empty text.
 CHARACTERS = {"tab": "\t", "\\t": "\t", "pipe": "|", "": "|"}
 
 
@@ -77,7 +77,8 @@ class SourceConfig(Model):
     @field_validator("encoding")
     @classmethod
     def _exists(cls, encoding: str) -> str:
-        codec_of(encoding)
+        if codec_of(encoding) in ("utf-7", "unicode_escape", "raw_unicode_escape"):
+            raise ValueError(f"{encoding} can spell halves of UTF-16 pairs: convert to UTF-8")
         return encoding
 
     @field_validator("delimiter", "quote", "escape", mode="before")
@@ -88,8 +89,8 @@ class SourceConfig(Model):
         character = CHARACTERS.get(given, given) if isinstance(given, str) else given
         if not isinstance(character, str) or len(character) != 1 or character in "\r\n":
             raise ValueError(
-                f"one character is expected (or tab, or pipe), found {character!r}; YAML needs"
-                " quotes round some, on the command line as well: \"'|'\""
+                f"one character is expected (or tab, or pipe), found {character!r}; in a"
+                " file YAML needs quotes round some: \"'|'\""
             )
         return character
 
@@ -106,6 +107,8 @@ class SourceConfig(Model):
     def _apart(self) -> SourceConfig:
         if self.delimiter in (self.quote, self.escape):
             raise ValueError("source.delimiter must differ from source.quote and source.escape")
+        if self.escape is not None and self.quote is None:
+            raise ValueError("source.escape changes nothing without source.quote")
         return self
 
     @model_validator(mode="after")
@@ -121,7 +124,7 @@ class SourceConfig(Model):
 
 
 class IngestConfig(Model):
-    """`jobs/ingest.py`: a source into `notes` and `sentences`.
+    """`jobs/ingest.py`: a source into `notes`.
 
     `removed_notes`: delete from our tables what the source no longer holds (it is the whole
     truth), or keep it (the source is an increment). An ingest that would delete more than

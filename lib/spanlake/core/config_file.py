@@ -94,7 +94,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _value(text: str) -> Any:
-    """Return what a YAML text on a command line holds: there are no comments, so # is itself."""
+    """Return what a YAML text on a command line holds: there are no comments, so # is itself.
+
+    So is a mark alone, such as a delimiter, since the shell has taken its quotes; ~ is null.
+    """
+    if len(text) == 1 and not text.isalnum() and text != "~":
+        return text
     return _with_hashes(read_yaml(text.replace("#", HASH)))
 
 

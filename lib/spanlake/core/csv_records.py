@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from io import BufferedIOBase
 
 BLOCK = 1 << 18  # bytes read at once, at least
-MOST_FIELD = 1 << 28  # characters: a longer field is an open quote of a long file
+MOST_RECORD = 1 << 28  # characters: a longer record is an open quote, or a file without line ends
+LONG = "an open quote, or no line ends?"
 OPEN = "a quoted field is never closed"
 GOES_ON = (
     "a quoted field goes on behind its closing quote (a quote inside it is doubled, or follows"
@@ -51,6 +52,7 @@ class CsvReader:
         self._field, self._open = _patterns(dialect, "\r\n|\r|\n")
         self._text, self._at, self._line, self._record = "", 0, 1, 0
         self._start, self._quoted, self._end = 0, False, ""  # of the last record
+        self._line_end = "\n"  # what the lines of an error are counted by
         self._ended, self._problem = False, ""
         while not self._text and not self._ended:
             self._fill()
@@ -60,7 +62,9 @@ class CsvReader:
             raise CsvFault("the file is empty: a header line is expected")
         self.header = [(name or "").strip() for name in header]
         self._refuse_repeated()
-        if self._end != "\r":  # then a CR alone is text: Python and pandas do not quote it
+        if self._end == "\r":
+            self._line_end = "\r"
+        else:  # then a CR alone is text: Python and pandas do not quote it
             self._field, self._open = _patterns(dialect, "\r\n|\n")
 
     def _refuse_repeated(self) -> None:
@@ -129,15 +133,15 @@ class CsvReader:
             raise self._fault(GOES_ON, field.end())
         if self._ended:
             raise self._fault(OPEN, at)
-        if len(self._text) - at > MOST_FIELD:
-            raise self._fault(f"a field of more than {MOST_FIELD} characters: an open quote?", at)
 
     def _fill(self) -> None:
         """Read on, twice as much each time that a record is still not whole."""
         if self._problem:
             raise self._fault(self._problem, len(self._text))
+        if len(self._text) - self._at > MOST_RECORD:
+            raise self._fault(f"more than {MOST_RECORD} characters, and no end: {LONG}", self._at)
         more = self._read(max(BLOCK, len(self._text) - self._at))
-        self._line += _lines(self._text, 0, self._at)
+        self._line += self._lines(self._at)
         self._text, self._at = self._text[self._at :] + more, 0
 
     def _read(self, size: int) -> str:
@@ -163,13 +167,12 @@ class CsvReader:
         return b"".join(parts)
 
     def _fault(self, problem: str, at: int) -> CsvFault:
-        line = self._line + _lines(self._text, 0, at)
+        line = self._line + self._lines(at)
         record = f"record {self._record}" if self._record else "header"
         return CsvFault(f"{record} (line {line}): {problem}")
 
-
-def _lines(text: str, start: int, end: int) -> int:
-    return text.count("\n", start, end) or text.count("\r", start, end)
+    def _lines(self, end: int) -> int:
+        return self._text.count(self._line_end, 0, end)
 
 
 def _patterns(dialect: Dialect, line_ends: str) -> tuple[re.Pattern[str], re.Pattern[str] | None]:

@@ -14,6 +14,8 @@ from spanlake.core.errors import ConfigError
 
 CAST = "compare text with text, and use functions that give null (try_cast)"
 PLAIN = re.compile(r"\w{1,64}")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+LONGEST = 64  # characters of an id in an error: what is longer may be a note, by a wrong column
 
 
 @contextmanager
@@ -94,3 +96,15 @@ def named(columns: Sequence[str]) -> str:
     others = len(columns) - len(plain)
     more = [f"{others} that are no plain names (is there a header line?)"] if others else []
     return ", ".join([*plain, *more])
+
+
+def on_one_line(name: str) -> str:
+    """Return an id or a file's name without the line ends and the like that it may hold."""
+    return CONTROL.sub("?", name)
+
+
+def shown(note_id: str) -> str:
+    """Return an id for an error; one that may be a note's text only by its length."""
+    if len(note_id) > LONGEST:
+        return f"an id of {len(note_id)} characters"
+    return on_one_line(note_id)

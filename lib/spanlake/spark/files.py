@@ -1,4 +1,4 @@
-"""The files of a source, each read as a stream by one task, whatever file system they are on.
+"""The files of a source, each read as a stream within one task, whatever file system they are on.
 
 On a mounted file system (a path, `file:`, /Volumes, /dbfs) we list the folder ourselves, since
 Spark leaves out names that begin with `_` or `.`, and a task opens its file: MIMIC's NOTEEVENTS.csv
@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedIOBase
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import cast
 from urllib.parse import unquote
@@ -34,7 +35,9 @@ log = logging.getLogger(__name__)
 MOUNTS = ("/Volumes/", "/Workspace/", "/dbfs/")  # of Databricks, whose other paths are DBFS's
 MOST_BYTES = 2**31 - 2**20  # of a row of Spark's
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 1000, 4_000_000  # of a batch that goes to Spark
+FILES_A_TASK, BYTES_A_TASK = 500, 32_000_000  # small files share a task, a large one has its own
 NAMED = 10  # files in an error
+MOST_HIDDEN, DEEPEST = 10_000, 5  # what is looked through where Spark lists a folder
 HIDDEN = ("_", ".")
 
 Opener = Callable[[], BufferedIOBase]
@@ -54,15 +57,15 @@ class Files:
     stored: DataFrame | None = None
     empty: bool = False
 
-    def rows(self, reader: Reader, schema: T.StructType, *, per_task: int = 1) -> DataFrame:
+    def rows(self, reader: Reader, schema: T.StructType) -> DataFrame:
         """Return the rows of strings that `reader(name below root, opener)` yields of each file."""
-        root, paths, empty, names = self.root, self.paths, self.empty, schema.names
-        wanted = frozenset(paths)
+        root, empty, names = self.root, self.empty, schema.names
+        wanted, tasks = frozenset(self.paths), _tasks(self.paths)
 
         def opened(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 for task in batch.column(0).to_pylist():
-                    for path in paths[task::tasks]:
+                    for path in tasks[task]:
                         opener = _bytes_opener(path, b"") if empty else _opener(path)
                         yield from _batches(reader(_below(root, path), opener), names)
 
@@ -75,8 +78,28 @@ class Files:
 
         if self.stored is not None:
             return self.stored.select("path", "content").mapInArrow(stored, schema)
-        tasks = max(1, -(-len(paths) // per_task))
-        return self.spark.range(0, tasks, 1, tasks).mapInArrow(opened, schema)
+        return self.spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(opened, schema)
+
+
+def _tasks(paths: Sequence[str]) -> list[list[str]]:
+    """Return the paths by the task that reads them; there is one task at least."""
+    tasks: list[list[str]] = [[]]
+    held = 0
+    for path in paths:
+        size = _size(path)
+        held += size
+        if tasks[-1] and (held > BYTES_A_TASK or len(tasks[-1]) == FILES_A_TASK):
+            tasks.append([])
+            held = size
+        tasks[-1].append(path)
+    return tasks
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:  # it is not mounted here, or its reader will say what is wrong
+        return 0
 
 
 def source_files(spark: SparkSession, path: str, wanted: Callable[[str], bool]) -> list[Files]:
@@ -85,7 +108,8 @@ def source_files(spark: SparkSession, path: str, wanted: Callable[[str], bool]) 
     What is there and not read is logged, counted by suffix. Raises ConfigError when there is
     nothing at the path, and DataError when nothing there is wanted or a file cannot be held.
     """
-    found = _mounted_files(spark, path) if _is_mounted(spark, path) else _stored_files(spark, path)
+    mounted = _is_mounted(spark, path)
+    found = _mounted_files(spark, path) if mounted else _stored_files(spark, path, wanted)
     named = [name for files in found for name in files.paths]
     others = Counter(_kind(name) for name in named if not wanted(name))
     told = ", ".join(f"{count} {kind} files" for kind, count in sorted(others.items()))
@@ -168,9 +192,9 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _stored_files(spark: SparkSession, path: str) -> list[Files]:
+def _stored_files(spark: SparkSession, path: str, wanted: Callable[[str], bool]) -> list[Files]:
     """Return the files with bytes, as Spark lists them, and those without, which it skips."""
-    _refuse_hidden(spark, path)
+    _refuse_hidden(spark, path, wanted)
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", True)
     stored = reader.load(path)
     sizes = {
@@ -189,20 +213,31 @@ def _stored_files(spark: SparkSession, path: str) -> list[Files]:
     return [with_bytes, Files(spark, root, empty, empty=True)] if empty else [with_bytes]
 
 
-def _refuse_hidden(spark: SparkSession, path: str) -> None:
-    """Raise DataError for `_x.txt` and the like in a folder that Spark lists: it drops them."""
+def _refuse_hidden(spark: SparkSession, path: str, wanted: Callable[[str], bool]) -> None:
+    """Raise DataError for `_x.txt`, `_sub/x.txt` and the like where Spark lists: it drops them."""
     try:
-        pattern = spark._jvm.org.apache.hadoop.fs.Path(f"{path.rstrip('/')}/[_.]*.*")  # type: ignore[union-attr]
-        system = pattern.getFileSystem(spark._jsc.hadoopConfiguration())
-        names = [status.getPath().getName() for status in system.globStatus(pattern) or ()]
+        found = islice(_hidden(spark, path.rstrip("/")), MOST_HIDDEN)
+        hidden = sorted(set(filter(wanted, found)))
     except Exception:  # Spark Connect, or a pattern that is none: what Spark lists is read
+        log.warning("source %s: files and folders named _... or .... are not read", path)
         return
-    notes = [name for name in names if not name.endswith((".crc", "_delta_log"))]
-    if notes:
+    if hidden:
         raise DataError(
-            f"source {path}: Spark does not read the {len(notes)} files whose names begin with _ or"
-            f" . ({', '.join(sorted(notes)[:NAMED])}): rename them, or copy all to a mounted path"
+            f"source {path}: Spark does not read the {len(hidden)} files whose names, or whose"
+            f" folders', begin with _ or . ({', '.join(hidden[:NAMED])}): rename them, or copy all"
+            " to a mounted path"
         )
+
+
+def _hidden(spark: SparkSession, path: str) -> Iterator[str]:
+    """Yield the files below `path` that Spark leaves out, as deep as DEEPEST folders."""
+    hadoop = spark._jvm.org.apache.hadoop.fs  # type: ignore[union-attr]
+    system = hadoop.Path(path).getFileSystem(spark._jsc.hadoopConfiguration())
+    for depth in range(DEEPEST):
+        for status in system.globStatus(hadoop.Path(f"{path}/{'*/' * depth}[_.]*")) or ():
+            files = system.listFiles(status.getPath(), True)  # of a file: itself
+            while files.hasNext():
+                yield _below(_spelt(path), _spelt(files.next().getPath().toString()))
 
 
 def _spelt(path: str) -> str:

@@ -11,7 +11,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -22,6 +22,8 @@ UNREADABLE = "files cannot be read"
 UNDECODABLE = "files are not {} (convert them, or set source.encoding, for instance cp1252)"
 SURROGATE = "half of a UTF-16 pair (\\ud800 to \\udfff), which is no character"
 EXACT = 16  # digits: whole numbers of JSON's doubles
+MOST = 1 << 28  # characters of a line, bytes of a text: more is no note, but a file of another kind
+LARGE = "files are larger than a note may be (256 MB): is source.format right?"
 BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 Row = Sequence[str | None]
@@ -34,7 +36,11 @@ def text_reader(encoding: str) -> Reader:
         note_id = PurePosixPath(name).stem
         try:
             with opener() as stream:
-                yield note_id, stream.read().decode(encoding), None, None
+                content = stream.read(MOST + 1)
+            if len(content) > MOST:
+                yield None, None, LARGE, note_id
+            else:
+                yield note_id, content.decode(encoding), None, None
         except UnicodeDecodeError:
             yield None, None, UNDECODABLE.format(encoding), note_id
         except OSError as error:
@@ -126,7 +132,11 @@ def _objects(
             cast(BinaryIO, stream), encoding, errors="surrogateescape", newline=""
         )
         try:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(iter(lambda: lines.readline(MOST), ""), 1):
+                if len(line) == MOST:
+                    raise JsonFault(
+                        f"line {number}: {MOST} characters or more: write an object a line"
+                    )
                 text = line.removeprefix("\ufeff") if number == 1 else line
                 if text.strip():
                     yield from _parsed(text, number, encoding, texts)
@@ -168,7 +178,10 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _number(written: str) -> str:
     """Return a number as it is written, a whole one without its point: pandas writes 20000019.0."""
-    value = Decimal(written)
+    try:
+        value = Decimal(written)
+    except InvalidOperation:  # an exponent that is no machine's
+        return written
     if value.adjusted() < EXACT and value == value.to_integral_value():
         return str(int(value))
     return written

@@ -62,7 +62,7 @@ class Table:
     """A table's schema, and how Delta lays it out; `checks` are CHECK constraints by name.
 
     Partitions keep what is read together apart from the rest, whatever OPTIMIZE does, and commits
-    to different ones never conflict.
+    to different ones never conflict. `properties` are those that this table alone has.
 
     Constraints look at numbers only: Delta prints the values of a violating row.
     """
@@ -70,10 +70,16 @@ class Table:
     schema: T.StructType
     partitioned_by: tuple[str, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
 
 
-def _table(*fields: T.StructField, partitioned_by: tuple[str, ...] = (), **checks: str) -> Table:
-    return Table(T.StructType(list(fields)), partitioned_by, tuple(checks.items()))
+def _table(
+    *fields: T.StructField,
+    partitioned_by: tuple[str, ...] = (),
+    properties: tuple[tuple[str, str], ...] = (),
+    **checks: str,
+) -> Table:
+    return Table(T.StructType(list(fields)), partitioned_by, tuple(checks.items()), properties)
 
 
 NOTE_KEY = (
@@ -138,6 +144,8 @@ TABLES: dict[str, Table] = {
         _field("note_datetime", STRING, "as the source writes it"),
         _field("note_text", STRING, "exactly as stored at the source", null=False),
         NOTE_KEY[1],
+        # An edited note is marked in its file, which is not written again for it.
+        properties=(("delta.enableDeletionVectors", "true"),),
     ),
     "plan_units": _table(
         PLAN_KEY[1],

@@ -20,7 +20,7 @@ from spanlake.core.csv_records import Dialect
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark.casts import cast_to
-from spanlake.spark.clear import clear_errors, named, running
+from spanlake.spark.clear import LONGEST, clear_errors, named, on_one_line
 from spanlake.spark.files import Files, Reader, is_hidden, source_files
 from spanlake.spark.readers import (
     UNREADABLE,
@@ -43,7 +43,6 @@ OMOP = {  # NOTE, CDM 5.4
 SUFFIXES = {"csv": (".csv", ".tsv"), "jsonl": (".jsonl", ".ndjson", ".json")}
 PACKED = (".gz", ".bz2")
 DELIMITERS = {";": ";", "\t": "tab", "|": "pipe", ",": ","}
-TEXTS_A_TASK = 500
 MOST_TOLD, MOST_PLACES = 5, 5
 
 
@@ -62,24 +61,17 @@ class _Source:
 
 
 def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
-    """Return every row of the source with our columns, all strings, and whether it is TAKEN.
+    """Return every row of the source with our columns, all strings, its FAULT, whether it is TAKEN.
 
-    Text is not touched. The frame is persisted, since it is read more than once: unpersist the
-    frame itself, for Spark would take its rows for those of the same source's next reading.
-    Raises ConfigError for a source or a column that is not there, and DataError with counts for
-    files, records and values that cannot be taken.
+    Text is not touched. Every action reads the source anew: a caller counts the faults with what
+    else it counts, and calls `refuse_faults` when there are any.
+    Raises ConfigError for a source or a column that is not there, and DataError for a header that
+    cannot be read.
     """
     place = f"source {source.path or source.table}"
     with clear_errors(place, f"check its name, and that it is {source.format}"):
         found = _read(spark, source)
-    rows = _in_our_columns(found, source).persist()
-    try:
-        with running(spark, *conditions(source)):
-            _refuse_faults(rows)
-    except BaseException:
-        rows.unpersist()
-        raise
-    return rows
+    return _in_our_columns(found, source)
 
 
 def conditions(source: SourceConfig) -> tuple[str, str | None]:
@@ -108,7 +100,7 @@ def _read(spark: SparkSession, source: SourceConfig) -> _Source:
 def _read_text(spark: SparkSession, path: str, encoding: str) -> DataFrame:
     """Read the `.txt` files of a folder, one note each: newlines and marks untouched."""
     files = source_files(spark, path, lambda name: PurePosixPath(name).suffix.lower() == ".txt")
-    return _rows(files, text_reader(encoding), ["note_id", "note_text"], TEXTS_A_TASK)
+    return _rows(files, text_reader(encoding), ["note_id", "note_text"])
 
 
 def _read_csv(spark: SparkSession, path: str, encoding: str, dialect: Dialect) -> _Source:
@@ -148,11 +140,9 @@ def _is_data(kind: str) -> Callable[[str], bool]:
     return is_data
 
 
-def _rows(files: list[Files], reader: Reader, columns: list[str], per_task: int = 1) -> DataFrame:
+def _rows(files: list[Files], reader: Reader, columns: list[str]) -> DataFrame:
     schema = T.StructType([T.StructField(c, T.StringType()) for c in [*columns, FAULT, PLACE]])
-    return reduce(
-        DataFrame.unionByName, [part.rows(reader, schema, per_task=per_task) for part in files]
-    )
+    return reduce(DataFrame.unionByName, [part.rows(reader, schema) for part in files])
 
 
 def _columns(files: list[Files], reader: Reader) -> dict[str, list[str]]:
@@ -176,7 +166,9 @@ def _in_our_columns(found: _Source, source: SourceConfig) -> DataFrame:
     columns = _our_columns(raw, source, found)
     values = {name: F.when(taken, value) for name, (value, _) in columns.items()}
     faults = [F.when(taken, fault) for _, fault in columns.values() if fault is not None]
-    note = F.concat(F.lit("note "), F.coalesce(F.make_valid_utf8(values["note_id"]), F.lit("null")))
+    note_id = F.coalesce(F.make_valid_utf8(values["note_id"]), F.lit("null"))
+    long = F.format_string("an id of %d characters", F.length(note_id))  # by a wrong column a text
+    note = F.concat(F.lit("note "), F.when(F.length(note_id) > LONGEST, long).otherwise(note_id))
     with clear_errors("source.columns", "an expression gives one value a row"):
         return raw.select(
             *[value.alias(name) for name, value in values.items()],
@@ -256,7 +248,7 @@ def _missing(missing: list[str], raw: DataFrame, source: SourceConfig, found: _S
     )
 
 
-def _refuse_faults(rows: DataFrame) -> None:
+def refuse_faults(rows: DataFrame) -> None:
     """Raise DataError with counts, and files or notes by name, when something cannot be taken."""
     faulty = rows.where(F.col(FAULT).isNotNull())
     counts = faulty.groupBy(FAULT).count().orderBy(FAULT).limit(MOST_TOLD).collect()
@@ -271,4 +263,4 @@ def _refuse_faults(rows: DataFrame) -> None:
 
 def _counted(count: int, fault: str, places: Sequence[str]) -> str:
     more = ", ..." if count > len(places) else ""
-    return f"{count} {fault}: {', '.join(places)}{more}"
+    return f"{count} {fault}: {', '.join(map(on_one_line, places))}{more}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,32 +129,38 @@ class Tables:
             if self.exists(table):
                 self._add_columns(table)
             else:
-                self.spark.sql(self._create(table))
+                self._make(table)
         self._made.add(table)
         return self.name(table)
+
+    def _make(self, table: str) -> None:
+        try:
+            self.spark.sql(self._create(table))
+        except Exception:
+            if not self.exists(table):  # else another job has made it at the same time
+                raise
 
     def _add_columns(self, table: str) -> None:
         """Add the columns of our schema that the table lacks; raises DataError for one not null."""
         lacking = self._lacking(table)
         if not lacking:
             return
-        filled = [field.name for field in lacking if not field.nullable]
+        filled = [field.name for field in lacking.values() if not field.nullable]
         if filled:
             raise DataError(
                 f"table {table!r} at {self.name(table)} lacks {', '.join(filled)}, which may not be"
                 " null, so it cannot be added: ingest and extract into a new place"
             )
-        added = ", ".join(_column(field) for field in lacking)
+        added = ", ".join(_column(field, name) for name, field in lacking.items())
         try:
             self.spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({added})")
         except Exception:
             if self._lacking(table):  # else another job has added them at the same time
                 raise
-        log.info("table %s: added %s", table, ", ".join(field.name for field in lacking))
+        log.info("table %s: added %s", table, ", ".join(lacking).replace("`", ""))
 
-    def _lacking(self, table: str) -> list[T.StructField]:
-        there = {name.lower() for name in self.read(table).schema.names}
-        return [f for f in TABLES[table].schema.fields if f.name.lower() not in there]
+    def _lacking(self, table: str) -> dict[str, T.StructField]:
+        return dict(_fields_lacking(TABLES[table].schema, self.read(table).schema))
 
     def _create(self, table: str) -> str:
         spec = TABLES[table]
@@ -163,7 +169,8 @@ class Tables:
         partitions = f" PARTITIONED BY ({names})" if names else ""
         checks = {f"delta.constraints.{name}": sql for name, sql in spec.checks}
         checks["delta.dataSkippingStatsColumns"] = ",".join(_counted(spec))
-        properties = ", ".join(f"'{k}' = '{v}'" for k, v in {**PROPERTIES, **checks}.items())
+        given = {**PROPERTIES, **dict(spec.properties), **checks}
+        properties = ", ".join(f"'{k}' = '{v}'" for k, v in given.items())
         create = f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({columns}) USING DELTA"
         return f"{create}{partitions} TBLPROPERTIES ({properties})"
 
@@ -288,8 +295,25 @@ def _counted(spec: Table) -> list[str]:
     return [f"`{f.name}`" for f in fields if f.name not in (*TEXTS, *spec.partitioned_by)]
 
 
-def _column(field: object) -> str:
-    name, kind = field.name, field.dataType.simpleString()  # type: ignore[attr-defined]
+def _fields_lacking(
+    ours: T.StructType, theirs: T.StructType, place: str = ""
+) -> Iterator[tuple[str, T.StructField]]:
+    """Yield the fields of ours that are not among theirs, those within structs too, by SQL name."""
+    there = {f.name.lower(): f.dataType for f in theirs.fields}
+    for one in ours.fields:
+        name, kind = f"{place}`{one.name}`", one.dataType
+        found = there.get(one.name.lower())
+        if found is None:
+            yield name, one
+        while isinstance(kind, T.ArrayType) and isinstance(found, T.ArrayType):
+            name, kind, found = f"{name}.element", kind.elementType, found.elementType
+        if isinstance(kind, T.StructType) and isinstance(found, T.StructType):
+            yield from _fields_lacking(kind, found, f"{name}.")
+
+
+def _column(field: object, name: str | None = None) -> str:
+    name = name or f"`{field.name}`"  # type: ignore[attr-defined]
+    kind = field.dataType.simpleString()  # type: ignore[attr-defined]
     null = "" if field.nullable else " NOT NULL"  # type: ignore[attr-defined]
     comment = field.metadata.get("comment", "").replace("'", "''")  # type: ignore[attr-defined]
-    return f"`{name}` {kind}{null} COMMENT '{comment}'"
+    return f"{name} {kind}{null} COMMENT '{comment}'"

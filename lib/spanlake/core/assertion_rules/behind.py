@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
+from spanlake.core.assertion_rules.boxes import LINE_LEAD
 from spanlake.core.assertion_rules.note_form import END, GAP, Cue, NoteForm, rule
 
 VERBS = (
@@ -26,11 +28,18 @@ AUXILIARY = (
 CANNOT = r"(?:cannot|can not|could not|can't|couldn't|may not)"
 PLACE = r"(?: (?:in|on|of|at|within|over)(?: [\w'-]+){1,4})?"  # "in the left atrium"
 
+# What was not seen earlier is there now.
+ON_PRIOR = (
+    r" (?:previously|before|earlier|(?:on|in|at|by) (?:(?:the|his|her|any|most recent) )?"
+    r"(?:prior|previous|old|older|earlier|last|initial|comparison))\b"
+)
+# "Chest pain, unlikely to be PE": the doubt is of what follows.
+OF_NEXT = r" (?:to be|to represent|cardiac|due to|related to|secondary to)\b"
 DOUBT = rule(
     r"~[,:(|–—-]?~(?:(?:is|was|are|were|felt|thought|considered|appears?|seems?|but|remains?|"
     rf"deemed|to be|{ADVERB}) ){{0,5}}(?P<cue>"
-    r"(?:very |highly |less )?(?:unlikely|improbable|doubted|unconfirmed)"
-    r"|(?:less |not (?:\w+ )?)(?:likely|favou?red|probable|plausible)"
+    rf"(?:(?:very |highly |less )?(?:unlikely|improbable|doubted|unconfirmed)"
+    rf"|(?:less |not (?:\w+ )?)(?:likely|favou?red|probable|plausible))(?!{OF_NEXT})"
     r"|(?:still |more |most |very |quite )?(?:possible|possibly|probable|probably|likely|"
     r"suspected|suspect|questioned|questionable|presumed|presumptive|provisional|favou?red|"
     r"indeterminate|doubtful|equivocal|conceivable|plausible|queried|query|uncertain|unsure|"
@@ -44,20 +53,21 @@ DOUBT = rule(
 )
 QUESTION_MARK = rule(r"~(?P<cue>\?{1,3})(?=~(?:[.,;)|\n]|$)|\s(?!Yes|No)[A-Z][a-z])", case=True)
 NEGATION = rule(
-    rf"{PLACE}~[:;|–—-]*~{AUXILIARY}(?P<cue>(?:effectively )?(?:ruled|r/o'?d) out|"
+    rf"{PLACE}~[:;|–—-]*+~{AUXILIARY}(?P<cue>(?:effectively )?(?:ruled|r/o'?d) out|"
     rf"(?:{ADVERB} )?excluded|negated|(?:could|can) be excluded"
     rf"|not (?:been )?(?:{ADVERB} )?(?:{VERBS}|a (?:concern|feature))"
     rf"|(?:none|nil) {VERBS}|no {VERBS}{END}|never (?:been )?{VERBS}"
     r"|(?:did|has|have|had) not (?:occur(?:red)?|recur(?:red)?|develop(?:ed)?|happen(?:ed)?)"
     r"|(?:absent|denied|denies|nil|never|none(?: (?:this|since|so|in|at) \w+)?|negative|neg|no|"
     r"zero|not (?:an )?(?:issue|problem)|no (?:signs?|history|evidence|symptoms?|episodes?|"
-    rf"suspicion|concerns?|complaints?|one)){END})(?!\w)|,~(?P<aside>not {VERBS}){END}"
+    rf"suspicion|concerns?|complaints?|one)){END})(?!\w|{ON_PRIOR})|,~(?P<aside>not {VERBS}){END}"
 )
 NOT_DONE = rule(
     rf"~[:–—-]?~{AUXILIARY}(?P<cue>not (?:been )?(?:{ADVERB} )?{DONE}|never (?:been )?{DONE}"
     rf"|no longer (?:\w+ )?{DONE}|(?:declined|refused|avoided){END})(?!\w)"
 )
-SIGN = rule(r"~(?P<cue>[(\[]~(?:-|−|–|neg(?:ative)?)~[)\]]|(?<=\s)-ve\b)")
+SIGN = rule(r"~:?~(?P<cue>[(\[]~(?:-|−|–|neg(?:ative)?)~[)\]]|(?<=\s)-ve\b)")
+SIGN_IN_BRACKETS = rule(r"[(\[]~(?:[-−–+]|neg(?:ative)?|pos(?:itive)?)~[)\]]|(?<=\s)-ve\b")
 FREE = rule(rf" (?P<cue>free){END}")
 ZERO = rule(r" (?P<cue>0)(?=~(?:[.,;)]?~(?:\n|$)|[.,;]\s))")
 MINUS = rule(rf"~(?P<cue>[-−])(?={GAP}|~(?:\n|$|[.,;]\s|/))")
@@ -89,11 +99,25 @@ def _negation(note: NoteForm, i: int) -> Cue | None:
     problem = entity.label == "problem"
     for pattern in (NEGATION, SIGN, FREE, ZERO) if problem else (NOT_DONE,):
         found = pattern.match(note.text, entity.end)
-        if found:
+        if found and not (pattern is SIGN and _signs_in_front(note, found.start("cue"))):
             alone = pattern in (SIGN, ZERO)
             heads = [i] if alone else note.coordinated_before(i, lists=False)
             aside = pattern is NEGATION and found["aside"]
             return Cue("negation", *found.span("aside" if aside else "cue"), heads)
     sign = MINUS.match(note.text, entity.end) if problem else None
-    signs = list(SIGNS.finditer(note.text, *note.line_at(entity.end))) if sign else []
-    return Cue("negation", *sign.span("cue"), [i]) if sign and len(signs) > 1 else None
+    if sign is None:
+        return None
+    start, end = note.line_at(entity.end)
+    signs = note.places(SIGNS)  # one minus alone may be a dash
+    several = bisect_left(signs, end) - bisect_left(signs, start) > 1
+    return Cue("negation", *sign.span("cue"), [i]) if several else None
+
+
+def _signs_in_front(note: NoteForm, place: int) -> bool:
+    """Tell whether the line begins with a sign, perhaps behind a label: "(+) A (-) B"."""
+    start, _ = note.line_at(place)
+    signs = note.places(SIGN_IN_BRACKETS)
+    sign = signs[bisect_left(signs, start)]
+    if note.starts[bisect_left(note.starts, start)] < sign:
+        return False
+    return LINE_LEAD.fullmatch(note.text, start, sign) is not None

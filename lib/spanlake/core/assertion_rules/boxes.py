@@ -6,20 +6,20 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from spanlake.core.assertion_rules.note_form import GAP, Cue, NoteForm, rule
+from spanlake.core.assertion_rules.note_form import GAP, SPACE, Cue, NoteForm, rule
 
 ANSWER = rule(
-    rf"(?P<mark>~(?:(?P<dots>[._·]{{3,}}:?)|(?P<asked>\?:?)|(?P<colon>:)|(?P<bar>\|)|"
-    rf"(?P<dash> [-–—]+(?=\s))|(?P<gap>{GAP})))~(?:[-–]\s)?"
+    rf"(?<!{SPACE})(?:~(?:(?P<dots>(?<![._·])[._·]{{3,}}+:?)|(?P<asked>\?:?)|(?P<colon>:)|"
+    rf"(?P<bar>\|)|(?P<dash>(?<=\s)[-–—]+(?=\s)))|(?={GAP}))~(?:[-–]\s)?"
     r"(?P<word>(?:[Nn]o|NO|[Nn]one(?: known)?|NONE|[Nn]il|NIL|[Nn]eg(?:ative)?|NEG(?:ATIVE)?|"
     r"[Dd]enie[sd]|DENIE[SD]|[Aa]bsent|ABSENT|[Nn]ever|[Nn]obody|N|-|−|0)"
     r"(?:~/~(?:no|NO|No|N))?|[Yy]es|YES|Y|\+|[Pp]ositive|POSITIVE|[Pp]resent|PRESENT)"
-    rf"(?=~(?:\.(?!\d)|[,;)(|\n]|{GAP}|[-–—]\s|$))",
+    rf"(?={GAP}|~(?:\.(?!\d)|[,;)(|\n]|[-–—]\s|$))",
     case=True,
 )
-CHOICE = rule(r"~[(\[]?(?:yes|y)~/~(?:no|n)[)\]]?~\Z")
+CHOICE = rule(rf"(?<!{SPACE})~[(\[]?(?:yes|y)~/~(?:no|n)[)\]]?~\Z")
 AFFIRMED = rule(r"yes|y|\+|positive|present")
-BULLET_ONLY = rule(r"[\s•*·|#>-]*(?:\d{1,2}[.)])?\s*")
+BULLET_ONLY = rule(r"[\s•*·|#>-]*+(?:\d{1,2}[.)])?\s*")
 QUALIFIER = rule(r"(?: [\w'/-]+){0,5}~(?:\([^()\n]{0,40}\))?~")
 PLAIN_NO = ("no", "none", "nil", "never", "n", "denies", "denied", "nobody", "none known")
 
@@ -37,7 +37,7 @@ RINGED = rule(
     r"(?:(?:y|yes)(?:~[/|]~| )(?P<no>\[~(?:n|no)~\]|\(~(?:n|no)~\)|(?:n|no)\*))"
     r"|(?:(?:\[~(?:y|yes)~\]|\(~(?:y|yes)~\)|(?:y|yes)\*)(?:~[/|]~| )(?:n|no)\b)"
 )
-LINE_LEAD = rule(r"~(?:[-*•·]|\d{1,2}[.)])?~(?:[\w/\x20-]{0,40}:|[A-Z]{4,20}(?=~~))?~")
+LINE_LEAD = rule(r"~(?:[-*•·]|\d{1,2}[.)])?~(?:[\w/\x20-]{0,40}:|[A-Z]{4,20})?~")
 SHORT_LEAD = rule(r"~(?:(?:any|a|an|the|new|recent|severe|history of|hx of) ){0,2}")
 LETTERED = rule(rf"~(?P<cue>[NY]){GAP}~(?=[A-Za-z])", case=True)
 
@@ -63,9 +63,10 @@ def answers(note: NoteForm) -> Iterator[Cue]:
             if not (found["dots"] or found["asked"] or QUALIFIER.fullmatch(rest)):
                 continue
             heads = asked
-            if not (found["asked"] or found["dots"] or found["bar"]):
+            if not (found["asked"] or found["bar"]):
                 alone = BULLET_ONLY.fullmatch(note.text, first, last.start) is not None
-                heads = note.coordinated_before(asked[-1], lists=alone)
+                listed = alone or found["dots"] is not None
+                heads = note.coordinated_before(asked[-1], lists=listed)
             # "Urine ketones: neg" is a value
             plain = ("drug", "treatment") if found["word"].lower() in PLAIN_NO else ()
             yield Cue("negation", *found.span("word"), note.of_label(heads, "problem", *plain))
@@ -86,8 +87,12 @@ def boxes(note: NoteForm) -> Iterator[Cue]:
             yield from _worded_boxes(note, (start, end), marks, words)
             continue
         in_front = LINE_LEAD.fullmatch(note.text, start, marks[0].start()) is not None
+        in_front = in_front and not note.of_label(note.within(start, marks[0].start()), "problem")
         edges = [mark.start() for mark in marks[1:]] + [end]
-        for mark, edge in zip(marks, edges, strict=True):
+        before = [start, *(mark.end() for mark in marks[:-1])]
+        for mark, edge, last in zip(marks, edges, before, strict=True):
+            if last > start and not note.text[last : mark.start()].strip():
+                continue  # one of a pair, in columns of yes and no
             if mark["empty"] or mark["minus"]:
                 if in_front or not _ends_finding(note, mark.start()):
                     heads = _right_after(note, mark.end(), edge)
@@ -151,15 +156,17 @@ def _worded_boxes(
         before = max(mark.end(), word[1])
         named = _right_after(note, last, end) if in_front else heads
         if mark["ticked"] and word[2] and named:
-            shared = named if in_front else note.coordinated_before(named[-1], lists=True)
+            shared = set(named if in_front else note.coordinated_before(named[-1], lists=True))
             yield Cue("negation", word[0], word[1], [i for i in named if i in shared])
 
 
 def _ringed(note: NoteForm, start: int, end: int) -> Iterator[Cue]:
     """Yield the chosen no of "Y / [N]"."""
+    before = start
     for found in RINGED.finditer(note.text, start, end):
-        heads = note.within(note.segment(start, found.start()), found.start())
-        heads = heads or note.within(start, found.start())[-1:]
+        heads = note.within(note.segment(before, found.start()), found.start())
+        heads = heads or note.within(before, found.start())[-1:]
+        before = found.end()
         if found["no"] and heads:
             yield Cue("negation", *found.span("no"), heads)
 
@@ -167,7 +174,7 @@ def _ringed(note: NoteForm, start: int, end: int) -> Iterator[Cue]:
 def _ends_finding(note: NoteForm, place: int) -> bool:
     """Tell whether a finding ends right before a place, so that a sign there belongs to it."""
     at = bisect_left(note.starts, place) - 1
-    return at >= 0 and not note.text[note.entities[note.mains[at]].end : place].strip()
+    return at >= 0 and not note.text[note.entities[note.mains[at]].end : place].strip(": \t\xa0")
 
 
 def _right_after(note: NoteForm, start: int, end: int) -> list[int]:
@@ -175,4 +182,5 @@ def _right_after(note: NoteForm, start: int, end: int) -> list[int]:
     heads = note.within(start, end)
     if not heads or not SHORT_LEAD.fullmatch(note.text[start : note.entities[heads[0]].start]):
         return []
-    return [i for i in note.coordinated_after(heads[0], lists=True) if i in heads]
+    here = set(heads)
+    return [i for i in note.coordinated_after(heads[0], lists=True) if i in here]

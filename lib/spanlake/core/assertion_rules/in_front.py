@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from spanlake.core.assertion_rules.note_form import (
@@ -28,45 +29,55 @@ FILLERS = rule(rf"(?!{GAP})~(?:{FILLER} ){{0,4}}")
 # Directly before their finding, or a list that ends with "or".
 NO = rule(
     r"(?<![\w-])(?P<cue>no (?:evidence|signs?|indication|suggestion|symptoms?|history|hx|"
-    r"complaints?|reports?|mention) of|no|without|w/o|nothing to suggest|free of|n0|nor|neither|"
-    r"off|neg(?:ative)? for|absence of|ruled out|neg(?=\.? )|(?:does|did|do)(?: not|n't) (?:have|"
-    r"show|require|need|meet criteria for)|never (?:experienced|had)|not)(?!\w)(?:~:)?"
+    r"complaints?|reports?|mention) of|no evidence (?:for|to suggest)|"
+    r"no|without|w/o|nothing to suggest|free of|n0|nor|neither|"
+    r"off|not on|neg(?:ative)? for|absence of|ruled out(?: for)?|neg(?=\.? )|"
+    r"(?:does|did|do|could)(?: not|n't) (?:have|show|find|reveal|demonstrate|identify|require|need|"
+    r"meet criteria for)|fail(?:s|ed) to (?:show|find|reveal|demonstrate|identify)|"
+    r"never (?:experienced|had)|not)(?!\w)(?:~:)?"
 )
 # Before all findings up to the end of their clause.
 LISTED = rule(
     r"(?<![\w-])(?P<cue>denies|deny|denied|denying|(?:does|did|do)(?: not|n't) (?:report|endorse|"
     r"complain of)|neg(?:ative)? for|(?:has|have) not had|(?:never|not) had"
     r"|(?:(?:pertinent|significant|relevant) )?(?:negatives?|neg)(?: on \w+)?~:"
-    r"|absent(?: today| now)?~:|none of(?: (?:the following|these))?~:|denies~:|deny~:)(?!\w)"
+    r"|absent(?: today| now)?~:|none of(?: (?:the following|these))?~:)(?!\w)"
     r"(?: that (?:he|she|they|it|the \w+) (?:has|have|had))?"
 )
 LIST_STOP = rule(
     rf"{CLAUSE}|(?<!\w)(?:but|however|except|although|though|yet|reports?|reported|endorses?|"
     r"complains?|admits?|positives?(?: for)?|aside|apart|which|because|since|despite|until|when|"
-    r"presents?|states|notes|she|he|they|other than|does|is|was|due to|prior to|in relation|"
+    r"presents?|states|notes|after|related to|secondary to|"
+    r"(?:taking|use of|using) [^\n.;,]{1,40} for|she|he|they|other than|"
+    r"does|is|was|due to|prior to|in relation|"
     r"includes?|has|have)(?!\w)"
 )
+COMPARED = rule(r" (?:this|that|so|quite|as|like|of this)(?!\w)")  # "never had pain like this"
 AVOID = rule(r"(?<![\w-])(?P<cue>avoid|avoided)(?!\w)")
 THERAPY_STOPPED = rule(r"(?:^|[\n,;:().\d])\s*\Z")
 PERHAPS = rule(
-    r"(?<![\w-])(?P<cue>possibl[ye]|probabl[ye]|prob|likely|unlikely|suspect(?:ed|s)?|presumed|"
+    r"(?<![\w-])(?P<cue>possibl[ye]|probabl[ye]|prob|likely|unlikely(?: to be)?|"
+    r"suspect(?:ed|s)?|presumed|"
     r"presumably|presumptive|provisional~:|questionable|equivocal|query|r/o|rule out|ruling out|"
-    r"(?:to )?exclude|not excluded~:|doubt|concern(?:ing|ed)? (?:for|about)|worrisome for|"
+    r"(?:to )?exclude|diff\.? dx~:|not excluded~:|doubt|"
+    r"concern(?:ing|ed)? (?:for|about)|worrisome for|"
     r"(?:high |low )?suspici(?:ous|on) (?:for|of)|suggest(?:s|ing|ive)?(?: of)?|suggestion of|"
     r"(?:may|might|could) (?:represent|reflect|be|have)|(?:some )?question of|possibility of|"
     r"consider(?:ed)?|wonders? (?:about|if|whether)|indefinite for|evaluate for|"
     r"cannot (?:be )?(?:\w+ )?(?:exclude|rule out)|(?:differential(?: diagnos[ei]s)?|ddx)"
-    r"(?: includes?|(?: for [^:\n.;]{1,40})?~:))(?!\w)"
+    r"(?: includes?|(?: for [^:\n.;]{1,40})?~:))(?!\w)(?:~:)?"
 )
-LISTS_DOUBT = rule(r"rul|differential|ddx|considered")
-DENIED_DOUBT = rule(r"(?<!\w)(?:no|not|nothing to|lesion to) \Z")
+LISTS_DOUBT = rule(r"rul|diff|ddx|considered")
+DENIED_DOUBT = rule(
+    r"(?<!\w)(?:no|not|nothing to|lesion to|no (?:evidence|findings?|signs?|features)(?: to)?) \Z"
+)
 QUESTION = rule(r"(?:(?<=[\s(:,;/-])|(?<![^\n]))(?P<cue>\?{1,3})~(?=\w)")
 VERSUS = rule(rf"~,?~(?P<cue>vs\.?|versus)~(?:{ARTICLE} )?")
 LEAD_IN = rule(
     r"(?:(?P<negation>denies|deny|denied|negative for|no (?:history|evidence|signs?|complaints?|"
     r"known) of|(?:(?:pertinent|significant|relevant) )?negatives(?: on \w+)?|negative|absent|"
     r"not present|none of|without|(?:does|did) not (?:have|report|endorse)|ruled out|"
-    r"no (?:known|personal) (?:history of)?|never had)"
+    r"no (?:known|personal) (?:history of)?|never had|reports? no)"
     r"|(?P<uncertain>rule out|r/o|(?:differential(?: diagnos[ei]s)?|ddx)(?: includes?)?|possible|"
     r"suspected))(?: (?:the|any|all|of|following|these|symptoms?|signs?|to|in|both|eyes|today|now))"
     r"{0,6}~:~$"
@@ -80,7 +91,8 @@ def in_front(note: NoteForm) -> Iterator[Cue]:
             continue  # of the lines below: lead_ins
         end = min(note.until(LIST_STOP, found.end()), note.until(LISTED, found.end()))
         heads = note.of_label(note.within(found.end(), end), "problem")
-        yield Cue("negation", *bare(note.text, found), heads)
+        if not _compared(note, found, heads):
+            yield Cue("negation", *bare(note.text, found), heads)
     yield from _directly_denied(note)
     for found in AVOID.finditer(note.text):
         first = _directly_after(note, found.end())
@@ -89,7 +101,7 @@ def in_front(note: NoteForm) -> Iterator[Cue]:
     for pattern in (PERHAPS, QUESTION):
         for found in pattern.finditer(note.text):
             first = _directly_after(note, found.end())
-            if first is None or DENIED_DOUBT.search(note.before(found.start(), 12)):
+            if first is None or DENIED_DOUBT.search(note.before(found.start(), 24)):
                 continue
             lists = found.group().endswith(":") or LISTS_DOUBT.match(found["cue"]) is not None
             heads = note.coordinated_after(first, lists=lists)
@@ -103,16 +115,25 @@ def _directly_denied(note: NoteForm) -> Iterator[Cue]:
         first = _directly_after(note, found.end())
         if first is None or OTHER_DENIED.match(note.text, found.end()):
             continue
+        if _compared(note, found, [first]):
+            continue
         lists = found.group().endswith(":")
         heads = note.coordinated_after(first, lists=lists, whole_clause=True)
-        if cue == "off":
-            stopped = THERAPY_STOPPED.search(note.before(found.start(), 3))
+        if cue in ("off", "not on"):
+            stopped = cue != "off" or THERAPY_STOPPED.search(note.before(found.start(), 3))
             heads = note.of_label(heads, "drug", "treatment") if stopped else []
         elif cue in ("no", "without", "does not need", "did not require", "did not need"):
             heads = note.of_label(heads, "problem", "drug", "treatment")
         else:
             heads = note.of_label(heads, "problem")
         yield Cue("negation", *bare(note.text, found), heads)
+
+
+def _compared(note: NoteForm, cue: re.Match[str], heads: Sequence[int]) -> bool:
+    """Tell whether the patient has the finding, and has not had one like it before."""
+    if not (heads and cue["cue"].lower().endswith((" had", "experienced"))):
+        return False
+    return COMPARED.match(note.text, note.entities[heads[-1]].end) is not None
 
 
 def _directly_after(note: NoteForm, start: int) -> int | None:

@@ -18,13 +18,15 @@ def rule(source: str, *, case: bool = False) -> re.Pattern[str]:
     """Compile a pattern that is blind to case unless `case`.
 
     A space in it stands for white space within a logical line, `~` for optional white space there.
+    Both take all of it and give nothing back (possessive), so that long blanks cost no more than
+    one look: what follows either must not begin with white space.
     """
-    spaced = source.replace(" ", f"{SPACE}+").replace("~", f"{SPACE}*")
+    spaced = source.replace(" ", f"{SPACE}++").replace("~", f"{SPACE}*+")
     return re.compile(spaced, 0 if case else re.IGNORECASE)
 
 
-GAP = r"(?:\x20{2}|\t)"  # between columns
-END = rf"(?=~(?:[.,;)|\n]|{GAP}|\(|$))"  # what follows an answer
+GAP = r"(?:\x20{2}|\x20?\t)"  # between columns
+END = rf"(?={GAP}|~(?:[.,;)|\n]|\(|$))"  # what follows an answer
 # Ends what a cue governs. ".," stands where a line break was lost (MTSamples as handed around).
 CLAUSE = r"(?:\n|[.;](?=\s|$)|[.:](?=,\S))"
 ARTICLE = r"(?:a|an|the|any|some|his|her|their)"
@@ -46,8 +48,8 @@ BULLET = rule(r"~(?:[-*•·▪►●○+>]|\(?\d{1,2}[.)]|[a-z][.)]|\[~\])~")
 ITEM = rule(r"[^:]{1,60}")  # a line of a list without bullets
 COLON_END = rule(r":~$")
 SEGMENT = rule(rf"[.;|](?=\s|$)|{GAP}[\x20\t]*")
-WRAP = re.compile(r"[ \t]*[\n\r\v\f\x85\u2028\u2029]\s*")
-OTHER_BREAK = re.compile(r"[\r\v\f\x85\u2028\u2029]")
+WRAP = re.compile(r"(?<![ \t])[ \t]*[\n\r\v\f\x85\u2028\u2029]\s*")
+OTHER_BREAK = re.compile(r"\r(?!\n)|[\v\f\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class NoteForm:
     starts: list[int] = field(init=False)
     ranks: dict[int, int] = field(init=False)
     lines: list[tuple[int, int]] = field(init=False)
+    _places: dict[re.Pattern[str], list[int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.starts = [self.entities[i].start for i in self.mains]
@@ -96,8 +99,15 @@ class NoteForm:
     def until(self, stop: re.Pattern[str], start: int) -> int:
         """Return where `stop` first matches behind `start`, at most `REACH` characters away."""
         end = min(len(self.text), start + REACH)
-        found = stop.search(self.text, start, end)
-        return found.start() if found else end
+        places = self.places(stop)
+        at = bisect_left(places, start)
+        return min(places[at], end) if at < len(places) else end
+
+    def places(self, pattern: re.Pattern[str]) -> list[int]:
+        """Return where matches of a pattern begin; the note is searched for it once."""
+        if pattern not in self._places:
+            self._places[pattern] = [found.start() for found in pattern.finditer(self.text)]
+        return self._places[pattern]
 
     def before(self, start: int, characters: int) -> str:
         """Return the text before a place, at most so many characters of it."""
@@ -165,10 +175,11 @@ class NoteForm:
         """
         bulleted: bool | None = None
         capitals = False
-        for first, last in self.lines[number + 1 :]:
+        for below in range(number + 1, len(self.lines)):
+            first, last = self.lines[below]
             line = self.text[first:last]
             if not line.strip():
-                if bulleted is None and first == self.lines[number + 1][0]:
+                if bulleted is None and below == number + 1:
                     continue
                 return
             found = BULLET.match(line)
@@ -204,15 +215,20 @@ def bare(text: str, found: re.Match[str]) -> tuple[int, int]:
 def logical_lines(note_text: str, sentences: Sequence[Sentence]) -> str:
     """Return the text with LF for every line break but those within sentences.
 
-    These, and the indentation behind them, become no-break spaces, which part no columns.
+    These, and the indentation behind them, become no-break spaces, which part no columns. The CR of
+    a CR LF becomes one too: the two are one line break, and no blank line.
     """
     parts, at = [], 0
     for sentence in sentences:
         span = sentence.span
-        parts.append(OTHER_BREAK.sub("\n", note_text[at : span.start]))
+        parts.append(_line_feeds(note_text[at : span.start]))
         parts.append(WRAP.sub(_blank, note_text[span.start : span.end]))
         at = span.end
-    return "".join([*parts, OTHER_BREAK.sub("\n", note_text[at:])])
+    return "".join([*parts, _line_feeds(note_text[at:])])
+
+
+def _line_feeds(text: str) -> str:
+    return OTHER_BREAK.sub("\n", text.replace("\r\n", "\xa0\n"))
 
 
 def _blank(found: re.Match[str]) -> str:

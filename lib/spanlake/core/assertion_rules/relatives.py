@@ -41,6 +41,14 @@ HISTORIAN = rule(
     r"\b(?:says|states?|stated|reports?|reported|notes|feels|thinks|told) (?:us )?(?:that )?"
     r"(?:his|her|their) \Z"
 )
+# The relative came along, or is told something: "brought by her son with", "discussed with son:".
+COMPANY = rule(
+    r"\b(?:(?:brought|bib|accompanied|escorted|presents?|presented|seen|here|came|comes|arrived|"
+    r"lives?|living|resides|cared for)(?: [\w-]+){0,3} (?:by|with)|"
+    r"(?:discussed|spoke|talked|spoken) (?:with|to)|updated|informed) "
+    r"(?:(?:his|her|their|the|a) )?\Z"
+)
+WHO = rule(r"\bwho\b")
 HIMSELF = rule(
     r"(?<!\w)(?:patient|pt|herself|himself|she|he|child|boy|girl|baby|infant|i|states|says|reports|"
     rf"denies|reported|denied|noticed|noted|thinks|found|saw)(?!\w)|{CLAUSE}"
@@ -50,8 +58,8 @@ TALKED_TO = rule(
     r"concern\w*|agree\w*|wish\w*|prefer\w*|supportive)\b"
 )
 FAMILY = rule(
-    r"(?<!\w)(?P<cue>(?:family|fam\.?|fhx?|familial)~(?:(?:medical|psych\w*|ocular|oc|social) )?"
-    r"(?:history|hx)?)(?P<of> (?:is |was )?(?:of|positive for|significant for|notable for|"
+    r"(?<!\w)(?P<cue>(?:family|fam\.?|fhx?|familial)(?: (?:medical|psych\w*|ocular|oc|social))?"
+    r"(?:~(?:history|hx))?)(?P<of> (?:is |was )?(?:of|positive for|significant for|notable for|"
     r"negative for)|~[:–—-])(?!\w)"
 )
 TITLE = rule(r"\W{0,6}(?P<cue>family(?: medical)? (?:history|hx)|fam\.? (?:history|hx)|fhx?)~:?~")
@@ -60,12 +68,16 @@ HEADING = rule(
     r"\W{0,6}(?:\d{1,2}[.)])?~(?P<cue>(?:(?:past|social|medical|and|&|/)~){0,4}(?:family|fam\.?|"
     r"f/?hx?\b)(?: (?:medical|health|social|and))*(?:~(?:history|hx))?)"
 )
-OTHER_LABEL = rule(
-    rf"(?!(?i:{SIDE}{KIN})\b)[A-Z][A-Za-z'/\x20]{{2,30}}(?::|(?<=[A-Z]{{4}})(?=\n))", case=True
+NOTHING = rule(
+    r"~[:–—-]?~(?:negative|non-?contributory|not contributory|unremarkable|noncontrib\w*|"
+    r"not (?:known|obtained|relevant|pertinent)|unknown|n/a|reviewed(?: and \S+)?)~\.?\s*$"
 )
-BLANK_LINE = re.compile(r"\n[ \t]*\n")
+OTHER_LABEL = rule(
+    rf"(?!(?i:{SIDE}{KIN})\b)[A-Z][A-Za-z'/\x20]{{2,30}}(?::|(?<=[A-Z]{{4}})(?=~\n))", case=True
+)
+BLANK_LINE = rule(r"\n~\n")
 LINE_END = re.compile(r"\n|[.:](?=,\S)")
-PATIENT_FIRST = rule(r"\s*(?:the )?(?:patient|pt|he|she|i)\b")
+PATIENT_FIRST = rule(r"\s*+(?:the )?(?:patient|pt|he|she|i)\b")
 
 
 def relatives(note: NoteForm) -> Iterator[Cue]:
@@ -76,6 +88,9 @@ def relatives(note: NoteForm) -> Iterator[Cue]:
         if HISTORIAN.search(note.before(found.start(), 40)):
             continue
         afflicted = AFFLICTED.match(note.text, found.end())
+        company = COMPANY.search(note.before(found.start(), 60))
+        if company and not (afflicted and WHO.search(afflicted.group())):
+            continue
         start = afflicted.end() if afflicted else found.end()
         heads = note.within(start, min(note.until(HIMSELF, start), note.until(RELATIVE, start)))
         if not heads:
@@ -98,16 +113,19 @@ def _family_histories(note: NoteForm) -> Iterator[Cue]:
     for found in FAMILY.finditer(note.text):
         whole_line = not found["of"].strip()[-1:].isalpha()
         end = note.until(LINE_END if whole_line else CLAUSE_END, found.end())
-        if whole_line and TALKED_TO.search(note.text, found.end(), end):
+        end = min(end, note.until(FAMILY, found.end()))
+        if whole_line and note.until(TALKED_TO, found.end()) < end:
             continue
         if not whole_line:
             heads = _listed(note, note.within(found.end(), end))
             end = note.entities[heads[-1]].end if heads else end
         yield from _clauses(note, found.end(), end, found.span("cue"))
+    done = 0
     for number, (start, end) in enumerate(note.lines):
-        title = TITLE.fullmatch(note.text, start, end)
+        title = TITLE.fullmatch(note.text, start, end) if start >= done else None
         if title:
             for first, last in note.list_below(number):
+                done = last
                 yield from _clauses(note, first, last, title.span("cue"))
 
 
@@ -136,6 +154,9 @@ def _sections(note: NoteForm) -> Iterator[Cue]:
             )
         if not inside or start < other_line:
             continue
+        if titled and heading and NOTHING.match(note.text, heading[1], end):
+            inside = False
+            continue
         if not (titled and heading and not note.text[heading[1] : end].strip(" :-=_*#")):
             last = end
         yield from _clauses(note, start, end, heading)
@@ -163,7 +184,7 @@ def _kin_of(note: NoteForm, entity: Entity, kin: Sequence[re.Match[str]]) -> tup
     at = bisect_right(kin, entity.start, key=lambda one: one.end())
     before = kin[max(0, at - 1) : at]
     after = [one for one in kin[at : at + 2] if one.start() >= entity.end][:1]
-    closed = [one for one in before if ")" in note.text[one.end() : entity.start]]
+    closed = [one for one in before if note.text.find(")", one.end(), entity.start) >= 0]
     if after and (closed or not before):
         return after[0].span("cue")
     return before[0].span("cue") if before else None
