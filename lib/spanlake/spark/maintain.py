@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from spanlake.core.config import ExtractConfig
 from spanlake.core.errors import DataError, PlanError
 from spanlake.spark.extract import record_lost
+from spanlake.spark.infer import slots_of
 from spanlake.spark.leases import owner_lives
 from spanlake.spark.plan import KEY, Plan, finish, last_plan, take_over
 from spanlake.spark.runs import Run, retrying
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 RETENTION_HOURS = 30 * 24  # `tables.PROPERTIES` says the same: so long a plan's pinned inputs live
 CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
+LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 COMPACTED = (
     "notes", "extractions", "entities", "relations", "note_status", "plan_events", "runs",
 )  # fmt: skip
@@ -244,15 +246,19 @@ def _delete_without(tables: Tables, table: str, other: str, key: list[str]) -> i
 def _vacuum(tables: Tables, hours: int) -> None:
     """Delete the files that a table has not named for so long."""
     conf = tables.spark.conf
-    before = conf.get(CHECK, "true")
+    # Delta lists a table's files by as many tasks as this says: 10,000, which take 40 s a table.
+    ours = {LISTING: str(8 * slots_of(tables.spark))}
     if hours < RETENTION_HOURS:
-        conf.set(CHECK, "false")
+        ours[CHECK] = "false"
+    before = {key: conf.get(key, None) for key in ours}
+    for key, value in ours.items():
+        conf.set(key, value)
     try:
         for table in filter(tables.exists, TABLES):
             tables.spark.sql(f"VACUUM {tables.name(table)} RETAIN {hours} HOURS").collect()
     finally:
-        if hours < RETENTION_HOURS:
-            conf.set(CHECK, before or "true")
+        for key, old in before.items():
+            conf.unset(key) if old is None else conf.set(key, old)
 
 
 # An older layout
@@ -284,7 +290,7 @@ def _rewrite_answers(tables: Tables) -> None:
     if "unit_sha256" in tables.read("extractions").columns:
         tables.replace_empty("extractions")
     history = tables.spark.sql(f"DESCRIBE HISTORY {tables.name('extractions')}")
-    replaced = history.where(F.col("operation").contains("REPLACE TABLE")).agg(F.min("version"))
+    replaced = history.where(F.col("operation") == "REPLACE TABLE").agg(F.min("version"))
     first = replaced.collect()[0][0]
     if first is None:
         return

@@ -158,7 +158,7 @@ class Tables:
 
     def replace_empty(self, table: str) -> None:
         """Replace a table by an empty one of our schema; its earlier versions can still be read."""
-        self.spark.sql(self._create(table, "CREATE OR REPLACE TABLE"))
+        self.spark.sql(self._create(table, "REPLACE TABLE"))
 
     def _create(self, table: str, how: str = "CREATE TABLE IF NOT EXISTS") -> str:
         spec = TABLES[table]
