@@ -19,6 +19,7 @@ from spanlake.spark.tables import Tables
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(IngestConfig, arguments.config, arguments.overrides)
     tables = Tables(get_session("spanlake ingest"), config.tables)
+    tables.require_layout()
     with Run(tables, "ingest", config) as run:
         counts = ingest(tables, config)
         run.facts |= facts_of(counts)

@@ -196,25 +196,9 @@ class _Extraction:
             )  # fmt: skip
         mine = take_over(self.tables, plan, self.run.run_id)
         log.info("plan %s: taken over from run %s", plan.plan_id, plan.run_id)
-        self._record_lost(plan)
+        record_lost(self.tables, plan)
         remove(self.tables, plan.run_id)
         return mine
-
-    def _record_lost(self, plan: Plan) -> None:
-        """Append the row of a run that was killed, unless it has written its own."""
-        known = self.tables.read("runs") if self.tables.exists("runs") else None
-        if known is not None and known.where(F.col("run_id") == plan.run_id).count():
-            return
-        events = self.tables.read("plan_events").where(F.col("run_id") == plan.run_id)
-        started = events.agg(F.min("at")).collect()[0][0]
-        timings = self.tables.view("timings").where(F.col("plan_id") == plan.plan_id)
-        used = timings.agg(F.sum("units"), F.sum("model_loads"), F.sum("task_seconds")).collect()[0]
-        append_run(
-            self.tables, run_id=plan.run_id, job="extract", state="lost", started_at=started,
-            plan_id=plan.plan_id, pipeline_fingerprint=plan.pipeline_fingerprint,
-            model_fingerprint=plan.model_fingerprint, units_read=used[0], model_loads=used[1],
-            infer_seconds=used[2], host=None, pid=None,
-        )  # fmt: skip
 
     def _new_plan(self, found: Unread) -> None:
         config = self.config
@@ -473,6 +457,23 @@ class _Extraction:
         status = self.tables.read("note_status").where(of)
         last = status.groupBy(*KEY).agg(F.max_by("state", "plan_number").alias("state"))
         return {row.state: row["count"] for row in last.groupBy("state").count().collect()}
+
+
+def record_lost(tables: Tables, plan: Plan) -> None:
+    """Append the row of a run that was killed, unless it has written its own."""
+    known = tables.read("runs") if tables.exists("runs") else None
+    if known is not None and known.where(F.col("run_id") == plan.run_id).count():
+        return
+    events = tables.read("plan_events").where(F.col("run_id") == plan.run_id)
+    started = events.agg(F.min("at")).collect()[0][0]
+    timings = tables.view("timings").where(F.col("plan_id") == plan.plan_id)
+    used = timings.agg(F.sum("units"), F.sum("model_loads"), F.sum("task_seconds")).collect()[0]
+    append_run(
+        tables, run_id=plan.run_id, job="extract", state="lost", started_at=started,
+        plan_id=plan.plan_id, pipeline_fingerprint=plan.pipeline_fingerprint,
+        model_fingerprint=plan.model_fingerprint, units_read=used[0], model_loads=used[1],
+        infer_seconds=used[2], host=None, pid=None,
+    )  # fmt: skip
 
 
 def _contiguous(answered: dict[int, tuple[int, int]]) -> int:

@@ -73,7 +73,7 @@ VIEWS = (  # of two with one name the last whose tables are there
         f"{UNPROCESSED} LEFT ANTI JOIN ({CURRENT_STATUS}) s ON n.note_id = s.note_id",
     ),
 )
-TEXTS = {"note_text", "text", "target", "left", "right", "head_text", "tail_text", "subject"}
+TEXTS = {"note_text", "text", "section", "head_text", "tail_text", "subject"}
 UNCOUNTED = (
     T.ArrayType,
     T.BinaryType,
@@ -162,7 +162,11 @@ class Tables:
     def _lacking(self, table: str) -> dict[str, T.StructField]:
         return dict(_fields_lacking(TABLES[table].schema, self.read(table).schema))
 
-    def _create(self, table: str) -> str:
+    def replace_empty(self, table: str) -> None:
+        """Replace a table by an empty one of our schema; its earlier versions can still be read."""
+        self.spark.sql(self._create(table, "REPLACE TABLE"))
+
+    def _create(self, table: str, how: str = "CREATE TABLE IF NOT EXISTS") -> str:
         spec = TABLES[table]
         columns = ", ".join(_column(field) for field in spec.schema.fields)
         names = ", ".join(f"`{name}`" for name in spec.partitioned_by)
@@ -171,7 +175,7 @@ class Tables:
         checks["delta.dataSkippingStatsColumns"] = ",".join(_counted(spec))
         given = {**PROPERTIES, **dict(spec.properties), **checks}
         properties = ", ".join(f"'{k}' = '{v}'" for k, v in given.items())
-        create = f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({columns}) USING DELTA"
+        create = f"{how} {self.name(table)} ({columns}) USING DELTA"
         return f"{create}{partitions} TBLPROPERTIES ({properties})"
 
     def read(self, table: str, version: int | None = None) -> DataFrame:
@@ -202,10 +206,13 @@ class Tables:
                 " tables.schema of a catalog that coordinates commits"
             )
 
+    def is_old(self) -> bool:
+        """Tell whether the tables are of an older layout, in which `sentences` was a table."""
+        return self.exists("sentences")
+
     def require_layout(self) -> None:
         """Raise DataError for tables of an older layout, which have to be upgraded once."""
-        old = [table for table in ("plans",) if self.exists(table)]
-        if old:
+        if self.is_old():
             raise DataError(
                 f"the tables at {self.name('notes')} are of an older layout: upgrade them once with"
                 " `spanlake maintain --upgrade` (no text is read again)"
