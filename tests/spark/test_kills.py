@@ -113,8 +113,8 @@ def killed(tables, way, last, when="before", kind=Commits):
     return commits
 
 
-# The commits of a small plan, and some of a large one: in the slow set all of them.
-SOME = [("driver", 0), ("driver", 3), ("driver", 5), ("spark", 2)]
+# Some commits of a small plan; in the slow set all of them, and those of a large one.
+SOME = [("driver", 0), ("driver", 3), ("driver", 5)]
 ALL = [(way, last) for way, number in COMMITS.items() for last in range(number)]
 MOMENTS = [
     pytest.param(way, last, when, marks=() if (way, last) in SOME else pytest.mark.slow)
@@ -205,6 +205,7 @@ def test_a_plan_keeps_the_notes_that_a_volatile_where_gave_it(tables, way):
     assert tables.view("current_note_status").count() == 0, "the texts have changed since"
 
 
+@pytest.mark.slow
 def test_a_plan_killed_before_its_units_reads_the_notes_that_it_pins(tables):
     killed(tables, "spark", 0, "after")
     edited = {**NOTES, "a": "Edited: no cough."}
@@ -363,6 +364,7 @@ def test_a_successor_is_published_when_it_has_every_note(tables, way, monkeypatc
         assert len(derived) == 2, "three notes, two a slice, though nothing was read"
 
 
+@pytest.mark.slow
 def test_slices_that_are_committed_out_of_order_are_all_there(tables, undisturbed_spark):
     """Delta skips an application's lower number: every run of slices has its own."""
     given = config(tables, "spark")
@@ -420,6 +422,7 @@ def shuffled(operators):
     return "\n".join(said for name, said in operators if "Exchange" in name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read_before", [False, True])
 def test_planning_and_deriving_read_what_they_need_once(tables, monkeypatch, read_before):
     """And move no note's text between tasks."""

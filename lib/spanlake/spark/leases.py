@@ -82,7 +82,7 @@ class Lease:
     def __enter__(self) -> Lease:
         if self.path:
             self.renew()
-            _sweep(self.path.parent)
+            self._sweep(self.path)
         self._thread.start()
         return self
 
@@ -97,6 +97,14 @@ class Lease:
         if self.path:
             with suppress(OSError):
                 self.path.unlink()
+
+    @staticmethod
+    def _sweep(mine: Path) -> None:
+        """Remove the leases of this machine's dead processes, which may have had no plan."""
+        for path in mine.parent.glob("*.json"):
+            if path != mine and is_alive((_read(path) or {}).get("owner", {})) is False:
+                with suppress(OSError):
+                    path.unlink()
 
     def renew(self) -> None:
         """Raise the counter."""
@@ -115,14 +123,6 @@ class Lease:
                 self.renew()
             except Exception as error:  # the next one may get through, and the work goes on
                 log.warning("lease not renewed (%s)", type(error).__name__)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the leases of this machine's dead processes, which may have had no plan."""
-    for path in folder.glob("*.json"):
-        if is_alive((_read(path) or {}).get("owner", {})) is False:
-            with suppress(OSError):
-                path.unlink()
 
 
 def owner_lives(
