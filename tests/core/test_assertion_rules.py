@@ -64,6 +64,7 @@ BEHIND = """«-Pneumonia» was ruled out.
 «?UTI»? Urine sent.
 «+Nodule» not seen on prior exam. «+Chest pain», unlikely to be «?PE».
 What causes «+cataracts»? Aging does.
+«-Pneumonia» was suspected but has been ruled out. «-PE» suspected but ruled out.
 «-aspirin|drug» not given. «-dialysis|treatment» was not required. «+CT|test» was not helpful.
 Pallor «+Icterus» +   «-Clubbing» -   «-Edema» -
 """
@@ -79,6 +80,8 @@ ANSWERS = """«-Rash»: No
 «+Cupping»: 0.6
 «-Falls» in past year:  0
 «-Vomiting» (Y/N): N
+«-Chest pain»: No «+Headache»: Yes
+«-Allergies»: NKDA
 """
 BOXES = """[x] «+Fever»
 [ ] «-Chills»
@@ -122,7 +125,16 @@ No evidence to suggest «-stroke». CT failed to show «-a bleed». R/O: «?seps
 «+Atrial fibrillation», not on «-warfarin|drug».
 No «-vitamin K|drug» for now. No «+CT|test» of note.
 """
-LISTS = """Patient denies:
+LISTS = """Patient denies
+- «-fever»
+- «-wheeze» but has «+cough»
+
+- «-rash»
+
+«+Angina» today. Smoking: denies
+- «+alcohol abuse»
+
+Patient denies:
 - «-chest pain»
 - «-syncope» or «-presyncope»
 
@@ -144,6 +156,9 @@ FAMILY = [
     "He lives with his wife who has «@wife:dementia».",
     "Discussed with son: «+pneumonia» is better.",
     "FHx positive for «@FHx:gout».",
+    "PMH\n- family history\n- «+diabetes»",
+    "FAMILY HISTORY OF «@FAMILY HISTORY:GOUT»\n«+Diabetes» today.",
+    "The donor had «@donor:hepatitis».",
     "FH: sister well. Pt has «+ulcers». Husband's family: «@family:gout».",
     "Family History: Unremarkable\n«+Hypertension», on meds",
     "FAMILY HISTORY:\nFather: «@Father:MI»\n\n«+Gout» today.",

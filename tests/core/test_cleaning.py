@@ -134,6 +134,17 @@ def test_a_value_ends_before_the_cell_of_its_range() -> None:
     assert [entity.text for entity in found.annotation.entities] == ["10.2    L"]
 
 
+def test_a_modifier_ends_at_the_bar_of_its_cell() -> None:
+    text = "| Sodium | 132 | 136-145 |\n| Cough | mild | daily |\n"
+    given = [_at(text, "132 |", "labvalue"), _at(text, "136", "labvalue")]
+    found = _clean(text, *given, _at(text, "mild | daily", "severity"))
+    assert [(e.text, e.label) for e in found.annotation.entities] == [
+        ("132", "labvalue"),
+        ("136-145", "reference_range"),
+        ("mild", "severity"),
+    ]
+
+
 def test_a_bar_and_the_range_behind_it_are_the_range() -> None:
     text = "| hemoglobin | 10.2 | 12.0-16.0 |\n"
     found = _clean(text, _at(text, "| 12.0-16.0", "labvalue"))

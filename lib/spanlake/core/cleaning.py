@@ -36,6 +36,8 @@ SIGNS = {
 }
 BULLET_LINE = re.compile(r"[^\S\n]*[-−]\s")
 FLAG = re.compile(r"(?:H|L|HH|LL|A|N|C)[*!]?")
+MODIFIER_CELL = re.compile(r"[^|\t\s](?:[^|\t]*[^|\t\s])?")
+ALNUM = re.compile(r"[^\W_]")
 CELL = re.compile(r"[^|\t]+?(?=\||\t|  |$)")
 NUMBER = re.compile(r"[<>≤≥=~ ]{0,3}\d")
 RANGE = re.compile(
@@ -135,9 +137,15 @@ def _without_trail(text: str) -> str:
 
 
 def _modifier(entity: Entity, rows: TableRows, dropped: Counter[str]) -> list[Entity]:
-    """Return a modifier if it has a letter or digit, or is a sign that means something."""
+    """Return a modifier if it has a letter or digit, or is a sign that means something.
+
+    Of one that reaches over the bar or tab of a table, its first cell with a letter or digit stays.
+    """
     if any(letter.isalnum() for letter in entity.text):
-        return [entity]
+        cell = next(one for one in MODIFIER_CELL.finditer(entity.text) if ALNUM.search(one.group()))
+        start = entity.start + cell.start()
+        span = Span(start, start + len(cell.group()))
+        return [replace(entity, span=span, text=cell.group())]
     sign = "".join(entity.text.split()) or entity.text
     bullet = sign in "-−" and rows.is_bullet(entity.start)
     if bullet or not {sign, entity.text} & SIGNS.get(entity.label, frozenset()):
@@ -234,7 +242,10 @@ def _values_in_columns(
     for entity in entities:
         if entity.label == VALUE and rows.is_row(entity.start):
             if rows.is_reference(entity.span):
-                entity = replace(entity, label=REFERENCE_RANGE, score=None, by_rule=True)
+                whole = RANGE.match(rows.text, entity.start)
+                span = Span(entity.start, max(entity.end, whole.end() if whole else 0))
+                text = rows.text[span.start : span.end]
+                entity = Entity(span, REFERENCE_RANGE, text, None, by_rule=True)
             else:
                 entity = _without_range(entity, rows)
         found.append(entity)
@@ -242,15 +253,10 @@ def _values_in_columns(
 
 
 def _without_range(entity: Entity, rows: TableRows) -> Entity:
-    """Return a value without the cell of its range; only the range where nothing else is left."""
+    """Return a value without the cell of its range."""
     cells = [c for c in rows.cells(entity.start) if entity.start < c.start < entity.end]
     later = [c for c in cells if rows.is_reference(c)]
     if not later:
         return entity
-    text = rows.text[entity.start : later[0].start].strip(" \t|")
-    if not text:  # a bar and the range behind it
-        span = Span(later[0].start, entity.end)
-        text = rows.text[span.start : span.end]
-        return Entity(span, REFERENCE_RANGE, text, None, by_rule=True)
     text = rows.text[entity.start : later[0].start].rstrip(" \t|")
     return Entity(Span(entity.start, entity.start + len(text)), VALUE, text, entity.score)

@@ -24,7 +24,7 @@ from spanlake.core.labels import LabelSet
 from spanlake.core.spans import Annotation, Entity, Relation, Span
 from spanlake.core.units import Sentence
 
-RULES_VERSION = "2"  # raise when a rule could change a row of any note
+RULES_VERSION = "3"  # raise when a rule could change a row of any note
 
 FORMS: tuple[Callable[[NoteForm], Iterable[Cue]], ...] = (
     boxes,

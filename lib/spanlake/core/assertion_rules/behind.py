@@ -34,7 +34,7 @@ ON_PRIOR = (
     r"(?:prior|previous|old|older|earlier|last|initial|comparison))\b"
 )
 # "Chest pain, unlikely to be PE": the doubt is of what follows.
-OF_NEXT = r" (?:to be|to represent|cardiac|due to|related to|secondary to)\b"
+OF_NEXT = r" (?:to|to represent|cardiac|due to|related to|secondary to)\b"
 DOUBT = rule(
     r"~[,:(|–—-]?~(?:(?:is|was|are|were|felt|thought|considered|appears?|seems?|but|remains?|"
     rf"deemed|to be|{ADVERB}) ){{0,5}}(?P<cue>"
@@ -51,9 +51,12 @@ DOUBT = rule(
     r"ruled out)|should be (?:considered|excluded)|a possibility"
     rf"|in the differential|may contribute|to exclude{END})(?!\w)"
 )
-QUESTION_MARK = rule(r"~(?P<cue>\?{1,3})(?=~(?:[.,;)|\n]|$)|\s(?!Yes|No)[A-Z][a-z])", case=True)
+QUESTION_MARK = rule(
+    r"~(?P<cue>\?{1,3})(?=~(?:[.,;)|\n]|$)|\s(?!Yes|No|Never|Denie|Unknown)[A-Z][a-z])", case=True
+)
 NEGATION = rule(
-    rf"{PLACE}~[:;|–—-]*+~{AUXILIARY}(?P<cue>(?:effectively )?(?:ruled|r/o'?d) out|"
+    rf"{PLACE}~[:;|–—-]*+~(?:(?:(?:is|was|were) )?(?:initially )?suspected,? but )?{AUXILIARY}"
+    r"(?P<cue>(?:effectively |since |subsequently )?(?:ruled|r/o'?d) out|"
     rf"(?:{ADVERB} )?excluded|negated|(?:could|can) be excluded"
     rf"|not (?:been )?(?:{ADVERB} )?(?:{VERBS}|a (?:concern|feature))"
     rf"|(?:none|nil) {VERBS}|no {VERBS}{END}|never (?:been )?{VERBS}"

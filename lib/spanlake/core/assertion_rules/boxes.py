@@ -12,9 +12,9 @@ ANSWER = rule(
     rf"(?<!{SPACE})(?:~(?:(?P<dots>(?<![._·])[._·]{{3,}}+:?)|(?P<asked>\?:?)|(?P<colon>:)|"
     rf"(?P<bar>\|)|(?P<dash>(?<=\s)[-–—]+(?=\s)))|(?={GAP}))~(?:[-–]\s)?"
     r"(?P<word>(?:[Nn]o|NO|[Nn]one(?: known)?|NONE|[Nn]il|NIL|[Nn]eg(?:ative)?|NEG(?:ATIVE)?|"
-    r"[Dd]enie[sd]|DENIE[SD]|[Aa]bsent|ABSENT|[Nn]ever|[Nn]obody|N|-|−|0)"
+    r"[Dd]enie[sd]|DENIE[SD]|[Aa]bsent|ABSENT|[Nn]ever|[Nn]obody|NKD?A|N|-|−|0)"
     r"(?:~/~(?:no|NO|No|N))?|[Yy]es|YES|Y|\+|[Pp]ositive|POSITIVE|[Pp]resent|PRESENT)"
-    rf"(?={GAP}|~(?:\.(?!\d)|[,;)(|\n]|[-–—]\s|$))",
+    rf"(?={GAP}|~(?:\.(?!\d)|[,;)(|\n]|[-–—]\s|$)| [A-Z][a-z]+(?: [a-z]+){{0,3}}:)",
     case=True,
 )
 CHOICE = rule(rf"(?<!{SPACE})~[(\[]?(?:yes|y)~/~(?:no|n)[)\]]?~\Z")

@@ -52,7 +52,9 @@ LIST_STOP = rule(
     r"does|is|was|due to|prior to|in relation|"
     r"includes?|has|have)(?!\w)"
 )
+BUT = rule(r"(?<!\w)(?:but|however|except|although|though|reports?|endorses?|admits?)(?!\w)")
 COMPARED = rule(r" (?:this|that|so|quite|as|like|of this)(?!\w)")  # "never had pain like this"
+ASKED, ANSWERED = rule(r":~\Z"), rule(r"~:~(?:yes|no|[yn])\b")
 AVOID = rule(r"(?<![\w-])(?P<cue>avoid|avoided)(?!\w)")
 THERAPY_STOPPED = rule(r"(?:^|[\n,;:().\d])\s*\Z")
 PERHAPS = rule(
@@ -60,7 +62,7 @@ PERHAPS = rule(
     r"suspect(?:ed|s)?|presumed|"
     r"presumably|presumptive|provisional~:|questionable|equivocal|query|r/o|rule out|ruling out|"
     r"(?:to )?exclude|diff\.? dx~:|not excluded~:|doubt|"
-    r"concern(?:ing|ed)? (?:for|about)|worrisome for|"
+    r"concern(?:ing|ed)? for|worrisome for|"
     r"(?:high |low )?suspici(?:ous|on) (?:for|of)|suggest(?:s|ing|ive)?(?: of)?|suggestion of|"
     r"(?:may|might|could) (?:represent|reflect|be|have)|(?:some )?question of|possibility of|"
     r"consider(?:ed)?|wonders? (?:about|if|whether)|indefinite for|evaluate for|"
@@ -76,11 +78,12 @@ VERSUS = rule(rf"~,?~(?P<cue>vs\.?|versus)~(?:{ARTICLE} )?")
 LEAD_IN = rule(
     r"(?:(?P<negation>denies|deny|denied|negative for|no (?:history|evidence|signs?|complaints?|"
     r"known) of|(?:(?:pertinent|significant|relevant) )?negatives(?: on \w+)?|negative|absent|"
+    r"(?:has|have|had|with|there (?:is|was|are|were)) no|(?<![^\n])no(?=~:)|"
     r"not present|none of|without|(?:does|did) not (?:have|report|endorse)|ruled out|"
     r"no (?:known|personal) (?:history of)?|never had|reports? no)"
     r"|(?P<uncertain>rule out|r/o|(?:differential(?: diagnos[ei]s)?|ddx)(?: includes?)?|possible|"
     r"suspected))(?: (?:the|any|all|of|following|these|symptoms?|signs?|to|in|both|eyes|today|now))"
-    r"{0,6}~:~$"
+    r"{0,6}(?:~:~|~)$"
 )
 
 
@@ -117,6 +120,10 @@ def _directly_denied(note: NoteForm) -> Iterator[Cue]:
             continue
         if _compared(note, found, [first]):
             continue
+        if ASKED.search(note.before(found.start(), 3)) and ANSWERED.match(
+            note.text, note.entities[first].end
+        ):
+            continue  # "Cough: No Fever: Yes"
         lists = found.group().endswith(":")
         heads = note.coordinated_after(first, lists=lists, whole_clause=True)
         if cue in ("off", "not on"):
@@ -155,11 +162,19 @@ def alternatives(note: NoteForm) -> Iterator[Cue]:
 
 
 def lead_ins(note: NoteForm) -> Iterator[Cue]:
-    """Yield cues that end a line, with the findings of the list below it."""
+    """Yield cues that end a line, with the findings of the list below it.
+
+    Without a colon only bullets are a list. What is said to be there ("but has edema") is not.
+    """
     for number, (start, end) in enumerate(note.lines):
         found = LEAD_IN.search(note.text, start, end)
         if found is None or found.end() != end:
             continue
         label = "negation" if found["negation"] else "uncertain"
-        heads = [i for first, last in note.list_below(number) for i in note.within(first, last)]
+        bullets_only = not found.group().rstrip().endswith(":")
+        if bullets_only and ":" in note.text[start:end]:
+            continue  # "Smoking: denies"
+        heads: list[int] = []
+        for first, last in note.list_below(number, bullets_only=bullets_only):
+            heads += note.within(first, min(last, note.until(BUT, first)))
         yield Cue(label, *found.span(label), note.of_label(heads, "problem", "drug", "treatment"))

@@ -167,11 +167,12 @@ class NoteForm:
         )
         return found if whole else found[:kept]
 
-    def list_below(self, number: int) -> Iterator[tuple[int, int]]:
+    def list_below(self, number: int, *, bullets_only: bool = False) -> Iterator[tuple[int, int]]:
         """Yield the lines of the list below a line.
 
         It ends at a blank line, at a line that ends with a colon or is a title in capitals, and, of
-        bullets, at the first line without one. A blank line right below the line is passed over.
+        bullets, at the first line without one. A blank line right below the line is passed over, as
+        one blank line between two bullets is.
         """
         bulleted: bool | None = None
         capitals = False
@@ -179,17 +180,24 @@ class NoteForm:
             first, last = self.lines[below]
             line = self.text[first:last]
             if not line.strip():
-                if bulleted is None and below == number + 1:
+                if (bulleted is None and below == number + 1) or (
+                    bulleted and below + 1 < len(self.lines) and self._bulleted(below + 1)
+                ):
                     continue
                 return
-            found = BULLET.match(line)
-            marked = found is not None and bool(found.group().strip())
+            marked = self._bulleted(below)
             if bulleted is None:
+                if bullets_only and not marked:
+                    return
                 bulleted, capitals = marked, line.isupper()
             title = COLON_END.search(line) or (line.isupper() and not capitals)
             if title or marked != bulleted or not (marked or ITEM.fullmatch(line)):
                 return
             yield first, last
+
+    def _bulleted(self, number: int) -> bool:
+        found = BULLET.match(self.text, *self.lines[number])
+        return found is not None and bool(found.group().strip())
 
     def segment(self, start: int, end: int) -> int:
         """Return where what ends at `end` begins: behind the last full stop, bar or gap."""

@@ -25,7 +25,7 @@ KIN = (
     r"sisters?|brothers?|siblings?|half[-\x20](?:sister|brother|sibling)s?|sons?|daughters?|children|"
     r"toddler|aunts?|uncles?|cousins?|nephews?|nieces?|wife|husband|spouse|partner|relatives?|"
     r"in-laws?|kin|family members?|family|MGM|MGF|PGM|PGF|FOB|mo|fa|bro|sis|dtr|twin|boyfriend|"
-    r"girlfriend|roommate|classmate|coworkers?)"
+    r"girlfriend|donor|roommate|classmate|coworkers?)"
 )
 RELATIVE = rule(rf"(?<![\w'])(?P<cue>{SIDE}{KIN}(?: and {SIDE}{KIN})?)(?!\w)")
 AFFLICTED = rule(
@@ -62,8 +62,9 @@ FAMILY = rule(
     r"(?:~(?:history|hx))?)(?P<of> (?:is |was )?(?:of|positive for|significant for|notable for|"
     r"negative for)|~[:–—-])(?!\w)"
 )
+BULLETED = rule(r"~[-*•·] [^:\n]*(?:\n|$)")
 TITLE = rule(r"\W{0,6}(?P<cue>family(?: medical)? (?:history|hx)|fam\.? (?:history|hx)|fhx?)~:?~")
-SECTION = re.compile(r"\bfamily\b|^f/?hx?\b|^fam\b")
+SECTION = re.compile(r"\bfamily\b(?! (?:medical )?(?:history|hx) of)|^f/?hx?\b|^fam\b")
 HEADING = rule(
     r"\W{0,6}(?:\d{1,2}[.)])?~(?P<cue>(?:(?:past|social|medical|and|&|/)~){0,4}(?:family|fam\.?|"
     r"f/?hx?\b)(?: (?:medical|health|social|and))*(?:~(?:history|hx))?)"
@@ -123,7 +124,7 @@ def _family_histories(note: NoteForm) -> Iterator[Cue]:
     done = 0
     for number, (start, end) in enumerate(note.lines):
         title = TITLE.fullmatch(note.text, start, end) if start >= done else None
-        if title:
+        if title and not BULLETED.match(note.text, start, end):
             for first, last in note.list_below(number):
                 done = last
                 yield from _clauses(note, first, last, title.span("cue"))
@@ -141,7 +142,8 @@ def _sections(note: NoteForm) -> Iterator[Cue]:
         start, end = sentence.span.start, sentence.span.end
         if sentence.section != section:
             section = sentence.section
-            inside, last = SECTION.search(section) is not None, 0
+            inside = SECTION.search(section) is not None and not BULLETED.match(note.text, start)
+            last = 0
             found = HEADING.match(note.text, start, end) if inside else None
             heading = found.span("cue") if found else None
         elif inside and last and BLANK_LINE.search(note.text, last, start):
