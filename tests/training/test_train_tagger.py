@@ -475,7 +475,7 @@ def test_what_is_learnt_of_a_word_with_neighbours_is_what_is_read_of_it(
     """The tags of training stand where the words are that extraction reads."""
     model = _load(trained[0])
     [reader] = model.readers
-    gold = gold_note("x", "Mild\nleft effusion.\ndenies chest pain", ("left", "bodyloc"))
+    gold = gold_note("x", "Mild cough.\nleft effusion.\ndenies chest pain", ("left", "bodyloc"))
     [first, example, last] = examples_of([gold], context=2)[0]
     assert example.unit.left and example.unit.right
     targets, _ = gold_targets([first, example, last], model.labels, max_pair_words=60)
