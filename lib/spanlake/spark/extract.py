@@ -203,8 +203,12 @@ class _Extraction:
     def _new_plan(self, found: Unread) -> None:
         config = self.config
         start = time.perf_counter()
-        few = found.unread <= config.driver_notes and found.characters <= SMALL_CHARACTERS
-        small = few and self.options.step == "all"
+        texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
+        small = (
+            self.options.step == "all"
+            and found.unread <= config.driver_notes
+            and _characters(texts) <= SMALL_CHARACTERS
+        )
         number = self._last.plan_number + 1 if self._last else 1
         slices = 1 if small else slices_for(found.unread, config)
         plan = self._owned = claim(
@@ -212,7 +216,6 @@ class _Extraction:
             found.version, small=small,
         )  # fmt: skip
         log.info("plan %s: %d of %d notes to read", plan.plan_id, found.unread, found.total)
-        texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
         if small:
             self._small(plan, texts)
             return
@@ -474,6 +477,10 @@ def record_lost(tables: Tables, plan: Plan) -> None:
         model_fingerprint=plan.model_fingerprint, units_read=used[0], model_loads=used[1],
         infer_seconds=used[2], host=None, pid=None,
     )  # fmt: skip
+
+
+def _characters(texts: DataFrame) -> int:
+    return int(texts.agg(F.coalesce(F.sum(F.length("note_text")), F.lit(0))).collect()[0][0])
 
 
 def _contiguous(answered: dict[int, tuple[int, int]]) -> int:

@@ -184,7 +184,6 @@ class Unread:
     version: int
     total: int
     unread: int
-    characters: int  # of the unread ones
 
 
 def unread_notes(
@@ -203,16 +202,12 @@ def unread_notes(
     notes = _restricted(tables, version, where)
     ended = _ended(tables, pipeline, retry)
     with running(tables.spark, "where", where):
-        measured = notes.select(*KEY, F.length("note_text").alias("chars"))
-        both = measured.join(ended.withColumn("ended", F.lit(1)), KEY, "left")
+        both = notes.select(*KEY).join(ended.withColumn("ended", F.lit(1)), KEY, "left")
         row = both.agg(
             F.count("*").alias("total"),
             F.count_if(F.col("ended").isNull()).alias("unread"),
-            F.coalesce(F.sum(F.when(F.col("ended").isNull(), F.col("chars"))), F.lit(0)).alias(
-                "chars"
-            ),
         ).collect()[0]
-    return Unread(notes, version, row.total, row.unread, row.chars)
+    return Unread(notes, version, row.total, row.unread)
 
 
 def _restricted(tables: Tables, version: int, where: str | None) -> DataFrame:
