@@ -113,11 +113,20 @@ def killed(tables, way, last, when="before", kind=Commits):
     return commits
 
 
-# Some commits of a small plan; in the slow set all of them, and those of a large one.
+# Some commits of a small plan; in the slow set all of them, and some of a large one; else long.
 SOME = [("driver", 0), ("driver", 3), ("driver", 5)]
+SLOW = [("spark", 2), ("spark", 9), ("spark", 15)]
 ALL = [(way, last) for way, number in COMMITS.items() for last in range(number)]
+
+
+def marks_of(way, last):
+    if (way, last) in SOME:
+        return ()
+    return pytest.mark.slow if way == "driver" or (way, last) in SLOW else pytest.mark.long
+
+
 MOMENTS = [
-    pytest.param(way, last, when, marks=() if (way, last) in SOME else pytest.mark.slow)
+    pytest.param(way, last, when, marks=marks_of(way, last))
     for way, last in ALL
     for when in ("before", "after")
     if when == "before" or (way, last) not in SOME
@@ -144,7 +153,7 @@ def test_the_moments_are_all_there_are(undisturbed, way):
     assert len(made) == COMMITS[way], made
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 @WAYS
 def test_a_job_that_is_killed_at_every_commit_comes_to_its_end(tables, undisturbed, way):
