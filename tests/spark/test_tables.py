@@ -59,7 +59,7 @@ def test_empty_tables_have_their_whole_schema(tables):
 
 
 def test_tables_of_an_older_layout_are_refused_in_one_line(tables):
-    tables.spark.sql(f"CREATE TABLE {tables.name('plans')} (plan_id STRING) USING DELTA")
+    tables.spark.sql(f"CREATE TABLE {tables.name('sentences')} (note_id STRING) USING DELTA")
     with pytest.raises(DataError, match="older layout: upgrade them once with"):
         tables.require_layout()
 
