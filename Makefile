@@ -14,7 +14,7 @@ TEACH = $(ONE_FOLD) --config conf/train_folds.yml --set together=5 --set batch_t
 SOURCES := $(shell find lib -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-light model-small model-base demo test test-slow check format dist smoke clean
+.PHONY: help setup setup-light model-small model-base demo test test-slow test-long check format dist smoke clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,7 +59,10 @@ test: $(VENV)/full ## all tests but the slow ones
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/full ## the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not long'
+
+test-long: $(VENV)/full ## tests that CI does not run: a kill at every commit
+	$(BIN)/python -m pytest -m long
 
 check: $(VENV)/full ## lint, format, types, import layers
 	$(BIN)/ruff check .

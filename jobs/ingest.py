@@ -1,4 +1,4 @@
-"""Notes from a source into the tables `notes` and `sentences`.
+"""Notes from a source into the table `notes`.
 
 spark-submit jobs/ingest.py --config conf/ingest_jsonl.yml --set source.path=notes.jsonl
 """
@@ -10,7 +10,7 @@ import sys
 
 from spanlake.core.config import IngestConfig, load_config
 from spanlake.spark.arguments import parser, run_job, table_of
-from spanlake.spark.ingest import facts_of, ingest, length_percentiles
+from spanlake.spark.ingest import CHANGES, facts_of, ingest, length_percentiles
 from spanlake.spark.runs import Run
 from spanlake.spark.session import get_session
 from spanlake.spark.tables import Tables
@@ -19,12 +19,15 @@ from spanlake.spark.tables import Tables
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(IngestConfig, arguments.config, arguments.overrides)
     tables = Tables(get_session("spanlake ingest"), config.tables)
+    tables.require_layout()
     with Run(tables, "ingest", config) as run:
         counts = ingest(tables, config)
         run.facts |= facts_of(counts)
-    tables.register_views()
+    if tables.config.database is not None:  # in a folder they would end with this session
+        tables.register_views()
     print("ingested\n" + table_of(list(counts.items())))
-    print("characters per note\n" + table_of(length_percentiles(tables)))
+    if any(counts[f"notes_{one}"] for one in CHANGES):
+        print("characters per note\n" + table_of(length_percentiles(tables)))
     return 0
 
 

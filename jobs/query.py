@@ -23,6 +23,7 @@ def job(arguments: argparse.Namespace) -> int:
     config = load_config(ExtractConfig, arguments.config, arguments.overrides)
     sql = arguments.sql if arguments.file is None else read_query(arguments.file)
     tables = Tables(get_session("spanlake query"), config.tables)
+    tables.require_layout()
     open_tables(tables)
     show_query(tables, sql, limit=arguments.limit, width=WIDTH)
     return 0

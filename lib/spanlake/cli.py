@@ -1,9 +1,15 @@
-"""The `spanlake` command: the library without Spark, for a folder of notes on one machine.
+"""The `spanlake` command: folders of notes on one machine without Spark, and the tables' upkeep.
 
 spanlake annotate NOTES_FOLDER --to OUT_FOLDER
 spanlake evaluate --gold GOLD_FOLDER --json scores.json
 spanlake evaluate --gold GOLD_FOLDER --predicted OUT_FOLDER
 spanlake compare OUT_A OUT_B --gold GOLD_FOLDER
+
+With Spark, on the tables of a configuration:
+
+spanlake update --ingest conf/ingest_jsonl.yml --extract conf/extract_base.yml
+spanlake maintain --config conf/extract_base.yml
+spanlake purge --config conf/extract_base.yml
 
 `spanlake COMMAND -h` tells a command's options.
 """
@@ -13,17 +19,25 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spanlake import __version__
-from spanlake.core.config import EvaluateConfig, ExtractorConfig, load_config
+from spanlake.core.config import (
+    EvaluateConfig,
+    ExtractConfig,
+    ExtractorConfig,
+    IngestConfig,
+    TablesConfig,
+    load_config,
+)
 from spanlake.core.config_file import told_keys
 from spanlake.core.encodings import codec_of
 from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
 from spanlake.models import load_extractor
+from spanlake.models.loading import missing_packages
 from spanlake.report.changes import Changed, change_lines, change_rows, changes
 from spanlake.report.delivery import (
     ENCODING_HELP,
@@ -36,6 +50,8 @@ from spanlake.report.delivery import (
 from spanlake.report.error_table import write_rows
 from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
 from spanlake.report.folder import annotate_folder
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,6 +82,25 @@ spanlake evaluate --gold gold --json scores.json
 spanlake evaluate --gold gold --predicted out --errors errors.jsonl
 spanlake evaluate --gold notes.jsonl --config conf/extract_base.yml
 """
+UPDATE = """Ingest a source and extract what is new or changed, in one session of Spark.
+
+spanlake update --ingest conf/ingest_jsonl.yml --extract conf/extract_base.yml
+"""
+MAINTAIN = """Keep tables fast and small: compact files, drop what no note needs, delete old files.
+
+Open plans are named: extract with their configuration ends them, --abandon gives them up.
+
+spanlake maintain --config conf/extract_base.yml
+spanlake maintain --config conf/extract_base.yml --abandon all
+spanlake maintain --config conf/extract_base.yml --upgrade
+"""
+PURGE = """Delete every row of texts that are no longer in `notes` (docs/privacy.md).
+
+First delete or mend the notes at the source, and ingest.
+
+spanlake purge --config conf/extract_base.yml
+spanlake purge --config conf/extract_base.yml --answers --vacuum-now
+"""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,7 +123,80 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(evaluate)
     evaluate.set_defaults(run=_evaluate)
     _add_compare(commands.add_parser("compare", help="what one run gains over another, by note"))
+    _add_update(commands)
+    _add_maintain(commands)
+    _add_purge(commands)
     return parser
+
+
+def _add_update(commands: Any) -> None:
+    update = _on_tables(commands, "update", "ingest and extract in one session", UPDATE)
+    for name in ("ingest", "extract"):
+        update.add_argument(
+            f"--{name}", type=Path, required=True, metavar="FILE", help=f"conf/{name}_*.yml"
+        )
+    update.set_defaults(run=_update)
+
+
+def _add_maintain(commands: Any) -> None:
+    maintain = _on_tables(commands, "maintain", "compact the tables, and close plans", MAINTAIN)
+    _add_tables(maintain)
+    maintain.add_argument(
+        "--vacuum-hours", type=_hours, metavar="N", help="delete files unused for so long;"
+        " default: 720, as long as an open plan may need them",
+    )  # fmt: skip
+    what = maintain.add_mutually_exclusive_group()
+    what.add_argument(
+        "--abandon", metavar="PLAN_ID|all", help="give up an open plan whose run is dead, or all"
+    )
+    what.add_argument(
+        "--upgrade", action="store_true",
+        help="rewrite tables of an older layout, once, and do nothing else; no text is read again",
+    )  # fmt: skip
+    maintain.set_defaults(run=_maintain)
+
+
+def _add_purge(commands: Any) -> None:
+    purge = _on_tables(commands, "purge", "erase what is left of deleted and edited texts", PURGE)
+    _add_tables(purge)
+    purge.add_argument(
+        "--answers", action="store_true",
+        help="delete the model's answers to such texts as well; they hold no text",
+    )  # fmt: skip
+    purge.add_argument(
+        "--vacuum-now", action="store_true",
+        help="delete the files that held the rows at once, and with them all older versions: no"
+        " other job may read or write the tables meanwhile",
+    )  # fmt: skip
+    purge.set_defaults(run=_purge)
+
+
+def _on_tables(commands: Any, name: str, short: str, whole: str) -> argparse.ArgumentParser:
+    """Return the parser of a command that works on tables, with Spark."""
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=short,
+        description=whole,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override one key of the configuration; may be repeated",
+    )  # fmt: skip
+    return made
+
+
+def _add_tables(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, required=True, metavar="FILE",
+        help="conf/extract_*.yml, for its tables",
+    )  # fmt: skip
+
+
+def _hours(given: str) -> int:
+    if not given.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number of hours is expected, found {given!r}")
+    return int(given)
 
 
 def _command(commands: Any, name: str, short: str, whole: str) -> argparse.ArgumentParser:
@@ -192,6 +300,86 @@ def _evaluation(arguments: argparse.Namespace, config: EvaluateConfig) -> Evalua
         labels = load_labels(config.extractor.labels)
         return evaluate_folder(arguments.gold, arguments.predicted, labels, codec)
     return evaluate_extractor(arguments.gold, load_extractor(config.extractor), codec)
+
+
+def _maintain(arguments: argparse.Namespace) -> int:
+    config = load_config(ExtractConfig, arguments.config, arguments.overrides)
+    tables = _open(config.tables, "spanlake maintain")
+    from spanlake.spark.maintain import RETENTION_HOURS, maintain, upgrade
+
+    if arguments.upgrade:
+        done = upgrade(tables)
+        sys.stdout.write(
+            "upgraded: run extract next, which derives everything anew and reads no text again\n"
+            if done
+            else "nothing to upgrade: the tables are of the present layout\n"
+        )
+        return 0
+    given = arguments.vacuum_hours
+    hours = RETENTION_HOURS if given is None else given
+    _tell("maintained", maintain(tables, config, hours=hours, abandon=arguments.abandon))
+    return 0
+
+
+def _purge(arguments: argparse.Namespace) -> int:
+    config = load_config(ExtractConfig, arguments.config, arguments.overrides)
+    tables = _open(config.tables, "spanlake purge")
+    from spanlake.spark.maintain import purge
+
+    done = purge(tables, config, answers=arguments.answers, now=arguments.vacuum_now)
+    _tell("purged", done)
+    return 0
+
+
+def _update(arguments: argparse.Namespace) -> int:
+    source = load_config(IngestConfig, arguments.ingest, _keys_of(IngestConfig, arguments))
+    config = load_config(ExtractConfig, arguments.extract, _keys_of(ExtractConfig, arguments))
+    places = [(one.tables.location, one.tables.database) for one in (source, config)]
+    if places[0] != places[1]:
+        raise ConfigError(
+            f"{arguments.ingest} and {arguments.extract} name different tables: set the same"
+            " tables.location or tables.schema in both (--set tables.location=... sets both)"
+        )
+    tables = _open(config.tables, "spanlake update")
+    from spanlake.spark.extract import extract
+    from spanlake.spark.ingest import facts_of, ingest
+    from spanlake.spark.runs import Run
+    from spanlake.spark.summary import summary
+
+    tables.require_layout()
+    with Run(tables, "ingest", source) as run:
+        counts = ingest(tables, source)
+        run.facts |= facts_of(counts)
+    _tell("ingested", counts)
+    facts = extract(tables, config, wait=not sys.stdin.isatty())
+    if config.tables.database is not None:
+        tables.register_views()
+    sys.stdout.write(summary(tables, facts) + "\n")
+    return 0
+
+
+def _keys_of(kind: type[IngestConfig | ExtractConfig], arguments: argparse.Namespace) -> list[str]:
+    """Return the overrides of one of two configurations: those whose first key the other lacks."""
+    other = ExtractConfig if kind is IngestConfig else IngestConfig
+    theirs = set(other.model_fields) - set(kind.model_fields)
+    return [one for one in arguments.overrides if one.split("=")[0].split(".")[0] not in theirs]
+
+
+def _open(config: TablesConfig, name: str) -> Any:
+    """Return the tables of a place, in a session of Spark that is started for them."""
+    try:
+        from spanlake.spark.session import get_session
+        from spanlake.spark.tables import Tables
+    except ModuleNotFoundError as error:
+        raise missing_packages("spark", error.name) from None
+    log.info("starting Spark")
+    return Tables(get_session(name), config)
+
+
+def _tell(what: str, done: Mapping[str, object]) -> None:
+    from spanlake.spark.arguments import table_of
+
+    sys.stdout.write(f"{what}\n{table_of(list(done.items()))}\n")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,10 @@ def test_ingest_and_extract_print_what_they_did(spark, tmp_path, capsys, monkeyp
     for part in ("notes_read", "characters per note", "slowest partition", "model_loads"):
         assert part in printed
     assert "fever" not in printed
+    assert job("extract")(["--config", str(extract), "--step", "plan"]) == 0
+    assert "nothing to plan" in capsys.readouterr().out
+    assert job("extract")(["--config", str(extract), "--step", "derive"]) == 1
+    assert "PlanError: there is no unfinished plan to derive" in capsys.readouterr().err
     query = ["--config", str(extract), "--limit", "1"]
     ready = ROOT / "sql" / "note_states.sql"
     assert job("query")([*query, "SELECT label, text FROM current_entities ORDER BY start"]) == 0

@@ -29,9 +29,16 @@ def source(tmp_path):
 
 
 @pytest.fixture
-def config(tmp_path):
+def way():
+    """Who does a plan of few notes: parametrised, `driver` (the default) or `spark`."""
+    return "driver"
+
+
+@pytest.fixture
+def config(tmp_path, way):
     def make(**options):
         tables = {"location": str(tmp_path / "tables")}
+        options = {"driver_notes": 0, **options} if way == "spark" else options
         extractor = {"kind": "dictionary"}
         return ExtractConfig.model_validate({"tables": tables, "extractor": extractor, **options})
 

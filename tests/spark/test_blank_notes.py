@@ -9,7 +9,8 @@ from spanlake.core.labels import load_labels
 from spanlake.core.merging import merge
 from spanlake.core.sentences import split
 from spanlake.core.units import Note
-from spanlake.spark.sentences import has_text
+from spanlake.spark.ingest import has_text
+from spanlake.spark.plan import unit_rows
 
 TEXTS = ["", " \r\n\t", "\ufeff", "\ufeff\u2028 \x1c", "a", "\ufeffa", ".", "\u200b", "\x85\xa0"]
 
@@ -20,6 +21,13 @@ def test_spark_and_the_splitter_agree_on_what_is_blank(spark):
         row.note_text: row.text for row in rows.select("*", has_text().alias("text")).collect()
     }
     assert found == {text: bool(split(text)) for text in TEXTS}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_blank_note_has_one_row_without_a_sentence_in_its_plan(text):
+    rows = unit_rows({"note_id": "a", "text_sha256": "s", "note_text": text, "slice": 0}, 0)
+    blank = {"note_id": "a", "text_sha256": "s", "slice": 0}
+    assert (rows == [blank]) is not bool(split(text))
 
 
 def test_a_note_of_a_byte_order_mark_alone_is_empty_and_one_with_text_lacks_its_sentences():

@@ -47,6 +47,7 @@ def extractor(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Extr
     return ExtractorConfig.model_validate(reading)
 
 
+@pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.slow)])
 def test_equal_sentences_are_read_with_their_own_neighbours(tables, source, config, extractor):
     ingest(tables, source(NOTES))
     facts = extract(tables, config(extractor=extractor.model_dump(), slices=2))

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from dataclasses import replace
 
 import pytest
-from pyspark.sql import functions as F
 
 from notes_source import jsonl_source
-from spanlake.core.config import TablesConfig
+from spanlake.core.config import ExtractorConfig, TablesConfig
 from spanlake.core.errors import DataError, PlanError
 from spanlake.core.sentences import split
 from spanlake.core.units import Extraction, Unit, units_of
-from spanlake.spark import claims, infer, plan
+from spanlake.spark import infer, leases, plan, small_runs
 from spanlake.spark.extract import extract
+from spanlake.spark.infer import Wave
 from spanlake.spark.ingest import ingest
-from spanlake.spark.plan import KEY
-from spanlake.spark.runs import Run
+from spanlake.spark.leases import Lease, identity
 from spanlake.spark.summary import summary
 from spanlake.spark.tables import Tables
-from spanlake.spark.units import as_units, unit_sha256
 
+WAYS = pytest.mark.parametrize("way", ["driver", "spark"])
 NOTES = {"a": "No fever.\nTakes aspirin.", "b": "No fever.\nHeadache."}
+HARD = {
+    "a": "HISTORY:\n\nNo fever.  Takes aspirin \U0001f600.\nİ slept. No.\r\nYes.",
+    "b": "No fever.",
+    "c": "No fever.\nHeadache.",
+    "d": "\ufeff \r\n",
+}
 
 
 @pytest.fixture(scope="module")
 def place(spark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan")
     tables = Tables(spark, TablesConfig(location=str(folder / "tables")))
-    ingest(tables, jsonl_source(folder, NOTES))
+    ingest(tables, jsonl_source(folder, HARD))
     return tables
 
 
@@ -41,98 +44,110 @@ def ready(place):
 
 
 @pytest.fixture
-def pipeline(request):
-    return hashlib.sha256(request.node.name.encode()).hexdigest()
+def claim(ready, config, request):
+    """Claim a plan of a pipeline of this test's own."""
+    pipeline = hashlib.sha256(request.node.name.encode()).hexdigest()
+
+    def claimed(run_id="first", number=1, slices=2):
+        version = ready.version("notes")
+        ready.ensure("note_status")
+        ready.ensure("plan_events")
+        found = (pipeline, pipeline)
+        return plan.claim(ready, config(), run_id, found, number, slices, version, small=False)
+
+    return claimed
 
 
-def work_of(tables, made):
-    return tables.read("work").where(F.col("plan_id") == made.plan_id)
-
-
-def test_spark_hashes_a_unit_as_python_does(spark):
-    text = "İ \U0001f600 cafe\u0301\u00a0\f\r\n"
-    for unit in (Unit(text), Unit("b", "a\n", text), Unit("b", "", "c")):
-        sides = [F.lit(part) for part in (unit.left, unit.target, unit.right)]
-        row = spark.range(1).select(unit_sha256(*sides)).first()
-        assert row[0] == unit.unit_sha256
+def _written(tables, made, context=0):
+    found = plan.unread_notes(tables, made.pipeline_fingerprint, None)
+    texts = plan.texts_of(tables, made.pipeline_fingerprint, found)
+    return plan.write_plan(tables, made, texts, context)
 
 
 @pytest.mark.parametrize("context", [0, 1, 3])
-def test_spark_finds_the_same_neighbours_as_python(spark, tmp_path, context):
-    texts = {
-        "a": "HISTORY:\n\nNo fever.  Takes aspirin \U0001f600.\nİ slept. No.\r\nYes.",
-        "b": "No fever.",
-        "c": "No fever.\nHeadache.",
+def test_a_plan_holds_the_units_that_the_library_makes(ready, claim, context):
+    """And what Spark cuts out of the notes is what the unit's key was made of."""
+    made = _written(ready, claim(), context)
+    rows = plan.units_of_plan(ready, made).where("unit_key IS NOT NULL")
+    stored = sorted((r.note_id, r.sentence_index, bytes(r.unit_key)) for r in rows.collect())
+    expected = {
+        (note_id, i): unit
+        for note_id, text in HARD.items()
+        for i, unit in enumerate(units_of(text, split(text), context))
     }
-    tables = Tables(spark, TablesConfig(location=str(tmp_path / "tables")))
-    ingest(tables, jsonl_source(tmp_path, texts))
-    rows = tables.read("sentences").join(tables.read("notes").select(*KEY, "note_text"), KEY)
-    found = as_units(rows, context).orderBy("note_id", "sentence_index").collect()
-    expected = [u for text in texts.values() for u in units_of(text, split(text), context)]
-    assert [(r.left, r.text, r.right) for r in found] == [
-        (u.left, u.target, u.right) for u in expected
-    ]
-    assert [r.unit_sha256 for r in found] == [u.unit_sha256 for u in expected]
+    assert stored == [(*place, unit.unit_key) for place, unit in sorted(expected.items())]
+    distinct = {unit.unit_key for unit in expected.values()}
+    assert (made.notes, made.units, made.units_distinct) == (4, len(expected), len(distinct))
+    texts = infer._texts(ready, made, Wave(0, (0, 1), made.units_planned)).collect()
+    assert len(texts) == made.units_planned == len(distinct)
+    cut = [(bytes(r.unit_key), Unit(r.target, r.left, r.right).unit_key) for r in texts]
+    assert {key for key, _ in cut} == distinct
+    assert all(key == again for key, again in cut)
 
 
-def test_of_two_plans_at_once_one_is_refused(ready, config, pipeline):
-    with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
-        mine = plan.make_plan(ready, first, config(), "m", pipeline)
-        # The second run measured the same notes before the first one's claim was there.
-        theirs = replace(mine, run_id=second.run_id)
-        with pytest.raises(PlanError, match=f"belongs to run {first.run_id}"):
-            claims.claim(ready, theirs)
-    work = work_of(ready, mine)
-    assert work.count() == work.select("unit_sha256").distinct().count() == 3
+def test_a_plan_that_is_written_twice_is_written_once(ready, claim):
+    made = _written(ready, claim(slices=5))
+    assert _written(ready, made) == made
+    work = plan.work_of_plan(ready, made)
+    assert work.count() == work.select("unit_key").distinct().count() == made.units_distinct
+    assert plan.units_of_plan(ready, made).count() == made.units + 1, "a blank note is a row too"
+    first = {}
+    for row in plan.units_of_plan(ready, made).where("unit_key IS NOT NULL").collect():
+        first[bytes(row.unit_key)] = min(row.slice, first.get(bytes(row.unit_key), 5))
+    assert {bytes(row.unit_key): row.slice for row in work.collect()} == first
+    assert len(set(first.values())) > 1
+    last, is_open = plan.last_plan(ready, made.pipeline_fingerprint)
+    assert (last, is_open) == (made, True)
+    plan.finish(ready, made)
+    assert plan.last_plan(ready, made.pipeline_fingerprint)[1] is False
+    assert work.count() == 0
 
 
-def test_a_plan_of_a_living_run_is_not_taken(ready, config, pipeline):
-    with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
-        mine = plan.make_plan(ready, first, config(), "m", pipeline)
-        with pytest.raises(PlanError, match="is being worked on by run"):
-            claims.take_over(ready, mine, second, config())
+def test_of_two_plans_at_once_one_is_refused(ready, claim):
+    mine = claim("first")
+    # The second run counted the same notes before the first one's claim was there.
+    with pytest.raises(PlanError, match="belongs to run first"):
+        claim("second")
+    assert plan.last_plan(ready, mine.pipeline_fingerprint) == (mine, True)
 
 
-def _set_run(tables, run, sql):
-    tables.spark.sql(f"UPDATE {tables.name('runs')} SET {sql} WHERE run_id = '{run.run_id}'")
+def test_of_two_that_take_over_one_is_refused(ready, claim):
+    mine = claim("first")
+    taken = plan.take_over(ready, mine, "second")
+    with pytest.raises(PlanError, match="belongs to run second"):
+        plan.take_over(ready, mine, "third")
+    assert (taken.run_id, taken.epoch) == ("second", 2)
+    assert plan.last_plan(ready, mine.pipeline_fingerprint) == (taken, True)
+    with pytest.raises(PlanError, match="belongs to run second"):
+        plan.require_owner(ready, mine)
+    assert plan.take_over(ready, taken, "third").epoch == 3
 
 
-@pytest.mark.parametrize(
-    "death",
-    [
-        "pid = 4194304",  # no process of this host has it
-        "host = 'elsewhere', heartbeat_at = current_timestamp() - INTERVAL 31 MINUTES",
-        "state = 'failed'",
-    ],
-)
-def test_a_plan_of_a_dead_run_is_taken_over(ready, config, death, pipeline):
-    with Run(ready, "extract", config()) as first, Run(ready, "extract", config()) as second:
-        mine = plan.make_plan(ready, first, config(), "m", pipeline)
-        _set_run(ready, first, death)
-        claims.take_over(ready, mine, second, config())
-        assert claims.unfinished(ready, pipeline).run_id == second.run_id
-
-
-def test_a_run_elsewhere_lives_while_its_heart_beats(ready, config, pipeline):
-    with Run(ready, "extract", config()) as first:
-        _set_run(ready, first, f"host = 'elsewhere', pid = {os.getpid()}")
-        assert claims._alive(ready, first.run_id, stale_minutes=10)
-
-
-def test_a_plan_whose_run_died_before_the_work_was_written_is_completed(
-    ready, config, monkeypatch, pipeline
+@pytest.mark.slow
+def test_a_plan_of_a_living_run_is_waited_for_and_a_dead_one_s_is_taken(
+    fresh, source, config, monkeypatch
 ):
-    write = plan.write_work
-    monkeypatch.setattr(plan, "write_work", lambda *_: None)
-    with Run(ready, "extract", config()) as first:
-        mine = plan.make_plan(ready, first, config(), "m", pipeline)
-    assert work_of(ready, mine).count() == 0
-    monkeypatch.setattr(plan, "write_work", write)
-    with Run(ready, "extract", config()) as second:
-        plan.write_work(ready, claims.take_over(ready, mine, second, config()), 0)
-        assert work_of(ready, mine).count() == 3
-        plan.write_work(ready, mine, 0)
-    assert work_of(ready, mine).count() == 3, "written twice is written once"
+    """A run on another machine is told from a dead one by its lease alone."""
+    ingest(fresh, source(NOTES))
+    extract(fresh, config(), "plan")
+    owner = fresh.read("plan_events").where("event = 'claimed'").first().run_id
+    with Lease(fresh, owner, pytest.fail), pytest.raises(PlanError, match="Wait for it to finish"):
+        extract(fresh, config())
+    monkeypatch.setattr(leases, "FILE_SECONDS", 0.2)
+    elsewhere = {**identity(), "boot": "another"}
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "identity", lambda: elsewhere)
+        lease = Lease(fresh, owner, pytest.fail)
+    with lease:
+        with pytest.raises(PlanError, match="--wait watches it"):
+            extract(fresh, config())
+        with pytest.raises(PlanError, match="Wait for it to finish"):
+            extract(fresh, config(), wait=True)
+        lease._stop.set()
+        facts = extract(fresh, config(), wait=True)
+    assert (facts["notes"], facts["units_read"]) == (2, 3)
+    assert fresh.read("plan_events").where("event = 'taken_over'").count() == 1
+    assert not fresh.read("runs").where("state = 'lost'").count(), "it has written its own row"
 
 
 def test_a_step_that_reads_nothing_says_what_it_did(fresh):
@@ -151,55 +166,89 @@ def test_a_plan_that_is_abandoned_leaves_nothing_and_can_be_made_anew(fresh, sou
     assert fresh.read("work").count() == 3
     extract(fresh, config(), "abandon")
     assert fresh.read("work").count() == 0
-    assert fresh.read("plans").where("finished_at IS NULL").count() == 0
-    extract(fresh, config())
+    assert fresh.read("plan_events").where("event = 'abandoned'").count() == 1
+    facts = extract(fresh, config())
     assert set(_states(fresh).values()) == {"done"}
+    assert facts["plan_id"].endswith("-000002")
 
 
-def _answers(monkeypatch, outcome):
-    """Let every unit with a headache end in `outcome`, in this process and without workers."""
+@pytest.fixture
+def headaches(monkeypatch):
+    """Let every unit with a headache end in an outcome, in this process and without workers."""
+    outcomes = ["ok"]
 
-    def read_units(work, extractor, plan):
-        answers = []
-        for row in work.collect():
-            bad = "Headache" in row.target
-            seen = Extraction("ok", chars_seen=len(row.target))
-            answer = Extraction(outcome, error_class="Broken") if bad else seen
-            answers.append({"unit_sha256": row.unit_sha256, **infer.to_row(answer)})
-        return work.sparkSession.createDataFrame(answers, infer.READ_WITH_TIMING)
+    def answer(row):
+        bad = "Headache" in row["target"] and outcomes[0] != "ok"
+        seen = Extraction("ok", chars_seen=len(row["target"]))
+        given = Extraction(outcomes[0], error_class="Broken") if bad else seen
+        return {"unit_key": row["unit_key"], **infer.to_row(given)}
+
+    def read_units(texts, extractor, fingerprint, tasks):
+        answers = [answer(row.asDict()) for row in texts.collect()]
+        return texts.sparkSession.createDataFrame(answers, infer.READ_WITH_TIMING)
 
     monkeypatch.setattr(infer, "read_units", read_units)
+    monkeypatch.setattr(small_runs.Task, "answer", lambda _, rows: [answer(row) for row in rows])
+    return outcomes
 
 
 def _states(tables):
-    return {row.note_id: row.state for row in tables.read("note_status").collect()}
+    return {row.note_id: row.state for row in tables.view("current_note_status").collect()}
 
 
 @pytest.mark.slow
-def test_a_transient_failure_is_planned_again_at_most_three_times(
-    fresh, source, config, monkeypatch
-):
+@WAYS
+def test_a_transient_failure_is_planned_again_at_most_three_times(fresh, source, config, headaches):
     ingest(fresh, source(NOTES))
-    _answers(monkeypatch, "transient")
+    headaches[0] = "transient"
     tolerant = config(max_failed_share=1)
     for _ in range(plan.MAX_TRANSIENT - 1):
         extract(fresh, tolerant)
         assert _states(fresh) == {"a": "done", "b": "failed"}
+        shown = {row.note_id for row in fresh.view("current_entities").collect()}
+        assert "b" not in shown, "a failed note is not ended"
     third = extract(fresh, tolerant)
-    assert (third["notes"], third["units_read"]) == (1, 0), "timings tell what was read: none here"
+    assert third["notes"] == 1
     assert _states(fresh) == {"a": "done", "b": "quarantined"}
+    assert extract(fresh, tolerant)["notes"] == 0
     tried = fresh.read("extractions").where("outcome = 'transient'").count()
     assert tried == plan.MAX_TRANSIENT
+    headaches[0] = "ok"
+    assert extract(fresh, tolerant, retry=True)["failed_notes"] == 0
+    assert _states(fresh) == {"a": "done", "b": "done"}
+    assert fresh.read("extractions").count() == 3 + plan.MAX_TRANSIENT
 
 
+@WAYS
 def test_an_unreadable_text_is_quarantined_and_says_how_much_was_not_seen(
-    fresh, source, config, monkeypatch
+    fresh, source, config, headaches
 ):
+    """And is read again only where that is asked for."""
     ingest(fresh, source(NOTES))
-    _answers(monkeypatch, "unreadable")
-    with pytest.raises(DataError, match=r"1 of 2 notes failed"):
+    headaches[0] = "unreadable"
+    with pytest.raises(DataError, match=r"1 of 2 notes failed") as refused:
         extract(fresh, config())
+    assert "eadache" not in str(refused.value)
     fresh.register_views()
     row = fresh.spark.table("quarantine").collect()[0]
     assert (row.note_id, row.state, row.error_class) == ("b", "quarantined", "Broken")
     assert row.chars - row.chars_seen == len("Headache.")
+    headaches[0] = "ok"
+    assert extract(fresh, config())["notes"] == 0
+    assert extract(fresh, config(), retry=True)["notes"] == 1
+    assert fresh.spark.table("quarantine").count() == 0
+    assert _states(fresh) == {"a": "done", "b": "done"}
+    assert extract(fresh, config(), retry=True)["notes"] == 0
+
+
+def test_the_slots_are_what_the_settings_tell(spark):
+    assert infer.slots_of(spark) >= 1
+    assert plan.slices_for(0, _Options(None)) == plan.slices_for(2000, _Options(None)) == 1
+    assert plan.slices_for(2001, _Options(None)) == 2
+    assert plan.slices_for(10, _Options(7)) == 7
+
+
+class _Options:
+    def __init__(self, slices):
+        self.slices = slices
+        self.extractor = ExtractorConfig(kind="dictionary")

@@ -13,7 +13,10 @@ from spanlake.core.config import IngestConfig, load_config
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark import files
-from spanlake.spark.sources import TAKEN, notes_from
+from spanlake.spark.ingest import ingest
+from spanlake.spark.sources import TAKEN, refuse_faults
+from spanlake.spark.sources import notes_from as rows_of
+from spanlake.spark.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = 'First line, "quoted",\r\nsecond\tline; caf\u00e9 \U0001f600\n\nlast\u00a0line.'
@@ -24,12 +27,14 @@ def config(tmp_path, **source):
     return IngestConfig.model_validate({"tables": tables, "source": source})
 
 
+def notes_from(spark, source):
+    rows = rows_of(spark, source)
+    refuse_faults(rows)
+    return rows
+
+
 def taken(spark, config):
-    rows = notes_from(spark, config.source)
-    try:
-        return rows.where(TAKEN).select(*NOTE_COLUMNS).collect()
-    finally:
-        rows.unpersist()
+    return notes_from(spark, config.source).where(TAKEN).select(*NOTE_COLUMNS).collect()
 
 
 def texts(spark, config):
@@ -329,7 +334,7 @@ def test_a_wrong_expression_is_one_line_without_text(spark, tmp_path, sql, told)
     path.write_text('{"note_id": "1", "note_text": "No fever."}\n', encoding="utf-8")
     made = config(tmp_path, format="jsonl", path=str(path), columns={"note_type": {"sql": sql}})
     with pytest.raises(ConfigError, match=told) as refused:
-        notes_from(spark, made.source)
+        ingest(Tables(spark, made.tables), made)
     assert "fever" not in str(refused.value) and "\n" not in str(refused.value)
 
 

@@ -11,19 +11,26 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from spanlake.core.config import TablesConfig
-from spanlake.core.errors import ConfigError
+from spanlake.core.errors import ConfigError, DataError
 from spanlake.spark.schemas import TABLES
 from spanlake.spark.session import QUOTING
 from spanlake.spark.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
+ROW = (
+    "SELECT 'c' AS corpus, 'n' AS note_id, 'h' AS head_entity_id, 't' AS tail_entity_id,"
+    " 'l' AS label"
+)
 
 
 def test_a_transaction_is_written_once(tables):
-    rows = tables.spark.sql("SELECT 'p' AS plan_id, 0 AS wave, 7L AS units")
-    for _ in range(2):
-        tables.append("timings", rows, "timings:p:0")
-    assert tables.read("timings").count() == 1
+    rows = tables.spark.sql(ROW)
+    for number in (2, 2, 1):  # Delta skips a lower number of one application as well
+        tables.append("gold_relations", rows, "wave", number)
+    assert tables.read("gold_relations").count() == 1
+    for number in (0, 0):
+        tables.append("gold_relations", rows, f"wave:{number}")
+    assert tables.read("gold_relations").count() == 2
 
 
 @pytest.mark.parametrize(("start", "end", "score"), [(5, 5, 0.5), (-1, 3, 0.5), (0, 3, 1.5)])
@@ -37,8 +44,6 @@ def test_impossible_entities_are_refused(tables, start, end, score):
 
 
 def _one(name):
-    from pyspark.sql import functions as F
-
     return F.lit(1)
 
 
@@ -51,6 +56,21 @@ def test_empty_tables_have_their_whole_schema(tables):
     for name, table in TABLES.items():
         tables.ensure(name)
         assert tables.read(name).schema.names == table.schema.names
+
+
+def test_tables_of_an_older_layout_are_refused_in_one_line(tables):
+    tables.spark.sql(f"CREATE TABLE {tables.name('sentences')} (note_id STRING) USING DELTA")
+    with pytest.raises(DataError, match="older layout: upgrade them once with"):
+        tables.require_layout()
+
+
+def test_a_place_on_s3_needs_a_log_store_for_several_writers(spark, monkeypatch):
+    monkeypatch.delenv("DATABRICKS_RUNTIME_VERSION", raising=False)
+    place = Tables(spark, TablesConfig(location="s3a://bucket/tables"))
+    with pytest.raises(ConfigError, match=r"spark\.delta\.logStore\.s3a\.impl"):
+        place.require_log_store()
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "16.4")
+    place.require_log_store()
 
 
 def test_a_value_that_cannot_be_cast_is_not_logged(spark):
@@ -74,10 +94,9 @@ def test_a_schema_of_the_catalog_works_too(spark):
     spark.sql("CREATE DATABASE IF NOT EXISTS spanlake_test")
     try:
         tables = Tables(spark, TablesConfig.model_validate({"schema": "spanlake_test"}))
-        rows = spark.sql("SELECT 'p' AS plan_id, 0 AS wave")
         for _ in range(2):
-            tables.append("timings", rows, "timings:p:0")
-        assert spark.table("spanlake_test.timings").count() == 1
+            tables.append("gold_relations", spark.sql(ROW), "wave:0")
+        assert spark.table("spanlake_test.gold_relations").count() == 1
     finally:
         spark.sql("DROP DATABASE spanlake_test CASCADE")
 

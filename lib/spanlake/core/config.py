@@ -37,6 +37,7 @@ class TablesConfig(Model):
 
     location: str | None = None
     database: str | None = Field(None, alias="schema")  # `schema` is taken by pydantic
+    lease_dir: str | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> TablesConfig:
@@ -123,7 +124,7 @@ class SourceConfig(Model):
 
 
 class IngestConfig(Model):
-    """`jobs/ingest.py`: a source into `notes` and `sentences`.
+    """`jobs/ingest.py`: a source into `notes`.
 
     `removed_notes`: delete from our tables what the source no longer holds (it is the whole
     truth), or keep it (the source is an increment). An ingest that would delete more than
@@ -228,21 +229,21 @@ def _absolute(name: str) -> str:
 
 
 class ExtractConfig(Model):
-    """`jobs/extract.py`: `notes` and `sentences` into `entities` and `relations`.
+    """`jobs/extract.py`: `notes` into `entities` and `relations`.
 
-    A wave holds about `units_per_wave` units (`slices` sets their number directly), a task about
-    `units_per_task`. `max_failed_share` of the notes may fail before the job exits non-zero.
-    A run whose heartbeat is older than `stale_minutes` is taken for dead.
+    A plan of at most `driver_notes` notes is done by the driver itself. A wave of a larger one
+    takes about `wave_minutes`, a task of it about `units_per_task` units. `max_failed_share` of the
+    notes may fail before the job exits non-zero. `slices` sets the number of slices of a plan.
     """
 
     tables: TablesConfig
     extractor: ExtractorConfig = ExtractorConfig()
     where: str | None = None
-    slices: int | None = Field(None, ge=1, le=10_000)
-    units_per_wave: int = Field(2_000_000, ge=1)
+    slices: int | None = Field(None, ge=1, le=100_000)
+    driver_notes: int = Field(2000, ge=0)
+    wave_minutes: float = Field(5.0, gt=0)
     units_per_task: int = Field(5_000, ge=1)
     max_failed_share: float = Field(0.01, ge=0, le=1)
-    stale_minutes: int = Field(30, ge=1)
 
 
 class EvaluateConfig(ExtractConfig):

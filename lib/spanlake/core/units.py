@@ -57,9 +57,10 @@ class Unit:
     section: str = ""
 
     @property
-    def unit_sha256(self) -> str:
-        """Hash exactly what the model sees; Spark computes the same (tested)."""
-        return sha256(SEPARATOR.join((self.left, self.target, self.right, self.section)))
+    def unit_key(self) -> bytes:
+        """The first 16 bytes of a SHA-256 of exactly what the model sees."""
+        seen = SEPARATOR.join((self.left, self.target, self.right, self.section))
+        return hashlib.sha256(seen.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from spanlake.core.errors import OffsetError, TransientError
 from spanlake.core.units import Extraction, Unit, failed
 from spanlake.models import Extractor
+from spanlake.models.devices import mark_lost
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ def extract_safely(extractor: Extractor, units: Sequence[Unit]) -> list[Extracti
     note, is dropped. An entity that is not what its offsets say fails its unit alone.
 
     Raises RuntimeError when the extractor returns a wrong number of answers, and raises the
-    extractor's own error again when the device is lost: no later unit could be read there.
+    extractor's own error again when the device is lost: no later unit could be read there, and the
+    next process takes another GPU.
     """
     if not units:
         return []
@@ -66,6 +68,7 @@ def _attempt(extractor: Extractor, units: Sequence[Unit]) -> list[Extraction] | 
         return list(extractor.extract(units))
     except Exception as error:
         if device_is_lost(error):
+            mark_lost(error)
             raise
         if len(units) > 1:
             return None

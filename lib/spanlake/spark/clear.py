@@ -79,6 +79,7 @@ def is_missing(error: Exception) -> bool:
         "DELTA_TABLE_NOT_FOUND",
         "PATH_NOT_FOUND",
         "SCHEMA_NOT_FOUND",
+        "EXPECT_TABLE_NOT_VIEW",  # of a name that an older version had for a table
     )
     return any(mark in str(error) for mark in marks)
 

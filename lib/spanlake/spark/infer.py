@@ -7,17 +7,18 @@ value, and its model cache would be a new one in every task.
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -27,14 +28,16 @@ from spanlake.core.errors import ModelError, TransientError
 from spanlake.core.spans import Relation
 from spanlake.core.units import Extraction, Unit
 from spanlake.models import Extractor, load_extractor
+from spanlake.models.devices import assign_gpus
 from spanlake.models.guard import extract_safely
-from spanlake.spark.claims import Plan
+from spanlake.spark.plan import KEY, Plan, work_of_plan
 from spanlake.spark.schemas import ANSWER, TIMING
 from spanlake.spark.tables import Tables
 
 TOO_MANY_TO_BLAME = 32
+BROADCAST_UNITS = 1_000_000  # places of so many units are sent to every executor
 UNITS_AT_ONCE = 2048  # enough for length-sorted batches, few enough for an early first row
-READ = T.StructType([T.StructField("unit_sha256", T.StringType()), *ANSWER.fields])
+READ = T.StructType([T.StructField("unit_key", T.BinaryType()), *ANSWER.fields])
 READ_WITH_TIMING = T.StructType([*READ.fields, T.StructField("timing", TIMING)])
 ARROW = to_arrow_schema(READ_WITH_TIMING, timezone="UTC")
 
@@ -50,48 +53,90 @@ def cached_extractor(config_json: str) -> tuple[Extractor, float]:
         return _CACHE[config_json], 0.0
     _CACHE.clear()
     start = time.perf_counter()
+    gpu = context.resources().get("gpu") if (context := TaskContext.get()) else None
+    assign_gpus(gpu.addresses if gpu else [])
     _CACHE[config_json] = load_extractor(ExtractorConfig.model_validate_json(config_json))
     return _CACHE[config_json], time.perf_counter() - start
 
 
-def infer_wave(tables: Tables, plan: Plan, extractor: ExtractorConfig, wave: int) -> None:
-    """Append the answers of a wave's units, and its timings; a wave that is there is skipped."""
-    work = tables.read("work").where((F.col("plan_id") == plan.plan_id) & (F.col("wave") == wave))
-    rows = read_units(work, extractor, plan)
-    marked = rows.withColumns(
-        {
-            "plan_id": F.lit(plan.plan_id),
-            "wave": F.lit(wave),
-            "model_fingerprint": F.lit(plan.model_fingerprint),
-        }
-    )
-    tables.append("extractions", marked, f"extractions:{plan.plan_id}:{wave}")
-    _append_timings(tables, plan, wave)
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """A run of consecutive slices whose units are read by one job, and what it took."""
+
+    number: int
+    slices: tuple[int, int]
+    units: int
+    wall_seconds: float = 0.0
+    tasks: int = 0
 
 
-def _append_timings(tables: Tables, plan: Plan, wave: int) -> None:
-    mine = (F.col("plan_id") == plan.plan_id) & (F.col("wave") == wave)
-    last = tables.read("extractions").where(mine & F.col("timing").isNotNull())
-    rows = last.select("plan_id", "wave", "timing.*")
-    tables.append("timings", rows, f"timings:{plan.plan_id}:{wave}")
+def infer_wave(
+    tables: Tables, plan: Plan, extractor: ExtractorConfig, wave: Wave, units_per_task: int
+) -> Wave:
+    """Append the answers of a wave's units; a wave that is there is skipped by Delta.
 
-
-def read_units(work: DataFrame, extractor: ExtractorConfig, plan: Plan) -> DataFrame:
-    """Return answers to units (unit_sha256, target, left, right, section), with a timing a task.
-
-    The numeric repartition right before the map is what adaptive execution leaves alone; the
-    result must be written once, and neither sorted, filtered nor shown.
+    Returns the wave with its wall seconds and number of tasks.
     """
-    columns = work.select("unit_sha256", "target", "left", "right", "section")
-    tasks = _tasks(work, plan.units_per_task)
-    reader = reader_of(extractor.model_dump_json(), plan.model_fingerprint)
-    return columns.repartition(tasks).mapInArrow(reader, READ_WITH_TIMING)
+    start = time.perf_counter()
+    slots = slots_of(tables.spark)
+    rounds = max(1, round(wave.units / (units_per_task * slots)))
+    tasks = max(1, min(wave.units, rounds * slots))
+    rows = read_units(_texts(tables, plan, wave), extractor, plan.model_fingerprint, tasks)
+    marks = {
+        "plan_id": F.lit(plan.plan_id),
+        "wave": F.lit(wave.number),
+        "model_fingerprint": F.lit(plan.model_fingerprint),
+    }
+    tables.append(
+        "extractions", rows.withColumns(marks), f"extractions:{plan.plan_id}:{wave.number}", 1
+    )
+    return replace(wave, wall_seconds=time.perf_counter() - start, tasks=tasks)
 
 
-def _tasks(work: DataFrame, units_per_task: int) -> int:
-    slots = work.sparkSession.sparkContext.defaultParallelism
-    units = work.count()
-    return max(1, min(units, max(slots, round(units / units_per_task))))
+def slots_of(spark: SparkSession) -> int:
+    """Return how many tasks run at once, as far as the settings tell."""
+    for key in ("spark.default.parallelism", "spark.sql.leafNodeDefaultParallelism"):
+        value = spark.conf.get(key, None)
+        if value:
+            return int(value)
+    master = spark.conf.get("spark.master", None) or ""
+    local = re.fullmatch(r"local(?:-cluster)?\[(\d+|\*)(?:,(\d+))?.*\]", master)
+    if local:
+        count = os.cpu_count() or 1 if local[1] == "*" else int(local[1])
+        return count * int(local[2] or 1) if master.startswith("local-cluster") else count
+    executors = int(spark.conf.get("spark.executor.instances", None) or 2)
+    cores = int(spark.conf.get("spark.executor.cores", None) or 1)
+    return max(1, executors * cores // int(spark.conf.get("spark.task.cpus", None) or 1))
+
+
+def _texts(tables: Tables, plan: Plan, wave: Wave) -> DataFrame:
+    """Return a wave's units with their texts, cut out of the notes: these are not shuffled."""
+    places = work_of_plan(tables, plan, wave.slices).drop("slice", "plan_id")
+    notes = tables.read("notes", plan.notes_version).select(*KEY, "note_text")
+    joined = notes.join(F.broadcast(places) if wave.units <= BROADCAST_UNITS else places, KEY)
+
+    def cut(start: str, end: str) -> Column:
+        return F.substring("note_text", F.col(start) + 1, F.col(end) - F.col(start))
+
+    return joined.select(
+        "unit_key",
+        cut("start", "end").alias("target"),
+        cut("left_start", "start").alias("left"),
+        cut("end", "right_end").alias("right"),
+    )
+
+
+def read_units(
+    texts: DataFrame, extractor: ExtractorConfig, fingerprint: str, tasks: int
+) -> DataFrame:
+    """Return answers to units (unit_key, target, left, right), with a timing a task.
+
+    The numeric repartition right before the map is what adaptive execution leaves alone; by key it
+    needs no sort and is as even. The result must be written once, and neither sorted, filtered nor
+    shown.
+    """
+    reader = reader_of(extractor.model_dump_json(), fingerprint)
+    return texts.repartition(tasks, "unit_key").mapInArrow(reader, READ_WITH_TIMING)
 
 
 def reader_of(
@@ -107,7 +152,7 @@ def reader_of(
         first = next(rows, None)
         if first is None:
             return  # an empty task loads no model
-        task = _Task(config_json, fingerprint)
+        task = Task(config_json, fingerprint)
         waiting = [first]
         for row in rows:
             if len(waiting) == UNITS_AT_ONCE:
@@ -138,7 +183,7 @@ def _refuse_total_failure(answers: list[Extraction]) -> None:
         raise TransientError(f"none of {len(answers)} units was read: {answers[0].error_class}")
 
 
-class _Task:
+class Task:
     """What one task does and counts."""
 
     def __init__(self, config_json: str, fingerprint: str) -> None:
@@ -150,13 +195,13 @@ class _Task:
         self.chars = 0
 
     def answer(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        units = [Unit(r["target"], r["left"], r["right"], r["section"]) for r in rows]
+        units = [Unit(r["target"], r["left"], r["right"]) for r in rows]
         self.units += len(units)
         self.chars += sum(len(unit.target) for unit in units)
         answers = extract_safely(self.extractor, units)
         _refuse_total_failure(answers)
         return [
-            {"unit_sha256": row["unit_sha256"], **to_row(answer)}
+            {"unit_key": row["unit_key"], **to_row(answer)}
             for row, answer in zip(rows, answers, strict=True)
         ]
 

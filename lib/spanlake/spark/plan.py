@@ -1,158 +1,361 @@
 """What is to be read: picked once, stored, and taken up again by whoever restarts the job.
 
-A plan pins the versions of `notes` and `sentences`, cuts its notes into slices by a hash of the
-patient, and puts every unit into the wave of its first slice. `plans` is the claim and the header
-(claims.py), `work` the units that have no answer yet.
+A plan is a number within its pipeline, claimed by a Delta transaction. `plan_units` holds its notes
+as units, cut into slices of about 2,000 notes; `work` the units that have no answer yet, each in
+the first slice that holds it, as places in `notes`. `plan_events` tells what has become of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from math import ceil
+from typing import Any
 
-from pyspark.sql import Column, DataFrame
+import pyarrow as pa
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from spanlake.core.config import ExtractConfig
-from spanlake.core.errors import DataError, PlanError
-from spanlake.core.sentences import SPLITTER_VERSION
-from spanlake.spark.claims import Plan, claim
+from spanlake.core.errors import PlanError
+from spanlake.core.sentences import SPLITTER_VERSION, split
+from spanlake.core.units import units_of
 from spanlake.spark.clear import clear_errors, running
-from spanlake.spark.runs import Run
-from spanlake.spark.sentences import has_text
-from spanlake.spark.tables import Tables
-from spanlake.spark.units import as_units
+from spanlake.spark.leases import identity
+from spanlake.spark.runs import CONFLICT
+from spanlake.spark.schemas import TABLES
+from spanlake.spark.tables import TERMINAL, Tables
 
 KEY = ["note_id", "text_sha256"]
-TERMINAL = ("done", "empty", "quarantined")
 MAX_TRANSIENT = 3  # readings of a unit that may fail for reasons outside the text
+NOTES_PER_SLICE = 2000
+BROADCAST_NOTES = 500_000  # ids of so many notes are sent to every executor
+PLACE = ("start", "end", "left_start", "right_end")
+UNITS = T.StructType([f for f in TABLES["plan_units"].schema.fields if f.name != "plan_id"])
+ARROW = to_arrow_schema(UNITS, timezone="UTC")
 
 
-def make_plan(tables: Tables, run: Run, config: ExtractConfig, model: str, pipeline: str) -> Plan:
-    """Store and return a new plan; `plan.notes` is 0, and nothing is stored, when all is done.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The header of a plan, from its events; the counts are 0 until it is planned."""
 
-    Raises PlanError when another run has claimed the same plan at the same time.
+    plan_id: str
+    plan_number: int
+    pipeline_fingerprint: str
+    model_fingerprint: str
+    run_id: str
+    epoch: int
+    notes_version: int
+    where: str | None
+    slices: int
+    small: bool = False
+    notes: int = 0
+    units: int = 0
+    units_distinct: int = 0
+    units_planned: int = 0
+    planned: bool = False
+
+
+COUNTS = ("notes", "units", "units_distinct", "units_planned")
+
+
+def record(
+    tables: Tables, plan: Plan, event: str, app: str, version: int = 1, **facts: Any
+) -> None:
+    """Append an event of the plan; the second of two with one (app, version) has no effect."""
+    values = {
+        "plan_id": plan.plan_id,
+        "plan_number": plan.plan_number,
+        "pipeline_fingerprint": plan.pipeline_fingerprint,
+        "model_fingerprint": plan.model_fingerprint,
+        "event": event,
+        "run_id": plan.run_id,
+        "epoch": plan.epoch,
+        **facts,
+    }
+    kinds = {f.name: f.dataType for f in TABLES["plan_events"].schema.fields}
+    schema = T.StructType([T.StructField(name, kinds[name]) for name in values])
+    rows = tables.spark.createDataFrame([Row(**values)], schema)
+    try:
+        rows = rows.withColumn("at", F.current_timestamp())
+        tables.append("plan_events", rows, app, version)
+    except Exception as error:
+        if not CONFLICT.search(str(error)[:500]):
+            raise
+
+
+def last_plan(tables: Tables, pipeline: str) -> tuple[Plan | None, bool]:
+    """Return the pipeline's last plan, and whether it is open; no plan is not open."""
+    tables.ensure("plan_events")
+    headers = ("claimed", "planned", "taken_over", "finished", "abandoned")
+    events = tables.read("plan_events").where(
+        (F.col("pipeline_fingerprint") == pipeline) & F.col("event").isin(*headers)
+    )
+    rows = events.collect()  # a few of each plan of the pipeline
+    if not rows:
+        return None, False
+    last = max(row.plan_number for row in rows)
+    found = {(row.event, row.epoch): row for row in rows if row.plan_number == last}
+    claimed = found["claimed", 1]
+    owners = [row for (event, _), row in found.items() if event in ("claimed", "taken_over")]
+    owner = max(owners, key=lambda row: row.epoch)
+    planned = next((row for (event, _), row in found.items() if event == "planned"), None)
+    counts = {name: getattr(planned, name) for name in COUNTS} if planned else {}
+    names = [f.name for f in fields(Plan) if f.name not in (*COUNTS, "planned", "run_id", "epoch")]
+    plan = Plan(
+        **{name: claimed[name] for name in names},
+        run_id=owner.run_id,
+        epoch=owner.epoch,
+        planned=planned is not None,
+        **counts,
+    )
+    ended = any(event in ("finished", "abandoned") for event, _ in found)
+    return plan, not (ended or (plan.small and planned is None and _has_status(tables, plan)))
+
+
+def _has_status(tables: Tables, plan: Plan) -> bool:
+    if not tables.exists("note_status"):
+        return False
+    mine = F.col("pipeline_fingerprint") == plan.pipeline_fingerprint
+    status = tables.read("note_status").where(mine & (F.col("plan_id") == plan.plan_id))
+    return status.limit(1).count() > 0
+
+
+def require_owner(tables: Tables, plan: Plan) -> None:
+    """Raise PlanError unless the plan is the run's: another may have claimed or taken it."""
+    events = tables.read("plan_events").where(F.col("plan_id") == plan.plan_id)
+    owned = events.where(F.col("event").isin("claimed", "taken_over"))
+    owner = owned.agg(F.max_by("run_id", "epoch")).collect()[0][0]
+    if owner != plan.run_id:
+        raise PlanError(
+            f"plan {plan.plan_id} belongs to run {owner}, which claimed it. Wait for it to finish,"
+            " then start again"
+        )
+
+
+def take_over(tables: Tables, plan: Plan, run_id: str) -> Plan:
+    """Make a run the owner of a plan whose owner is dead; raises PlanError if one was faster."""
+    mine = replace(plan, run_id=run_id, epoch=plan.epoch + 1)
+    lease = json.dumps(identity())
+    record(tables, mine, "taken_over", f"owner:{plan.plan_id}", mine.epoch, lease=lease)
+    require_owner(tables, mine)
+    return mine
+
+
+def claim(
+    tables: Tables,
+    config: ExtractConfig,
+    run_id: str,
+    fingerprints: tuple[str, str],
+    number: int,
+    slices: int,
+    notes_version: int,
+    *,
+    small: bool,
+) -> Plan:
+    """Claim the next plan of a pipeline (model and pipeline fingerprints) for a run.
+
+    A `small` plan has ended when its notes have their status: it needs no event for that. Raises
+    PlanError when another run has claimed it at the same time.
     """
-    for table in ("extractions", "note_status", "work", "plans"):
-        tables.ensure(table)
-    number = _next_number(tables, pipeline)
-    versions = {f"{t}_version": tables.version(t) for t in ("notes", "sentences")}
-    draft = Plan(
-        plan_id=f"{pipeline[:16]}-{number}", plan_number=number, pipeline_fingerprint=pipeline,
-        model_fingerprint=model, run_id=run.run_id, where=config.where, slices=1,
-        units_per_task=config.units_per_task, notes=0, units=0, units_distinct=0, units_planned=0,
-        **versions,
+    model, pipeline = fingerprints
+    plan = Plan(
+        f"{pipeline[:16]}-{number:06}", number, pipeline, model, run_id, 1, notes_version,
+        config.where, slices, small,
     )  # fmt: skip
-    with running(tables.spark, "where", config.where):
-        plan = _measured(tables, draft, config)
-    if plan.notes == 0:
-        return plan
-    claim(tables, plan)
-    write_work(tables, plan, config.extractor.context)
+    record(
+        tables, plan, "claimed", f"plans:{pipeline}", number,
+        extractor=config.extractor.model_dump_json(), splitter_version=SPLITTER_VERSION,
+        where=config.where, notes_version=notes_version, slices=slices,
+        small=small, lease=json.dumps(identity()),
+    )  # fmt: skip
+    require_owner(tables, plan)
     return plan
 
 
-def _next_number(tables: Tables, pipeline: str) -> int:
-    """Return the number to claim; a claim that is made after this reading makes ours void."""
-    mine = tables.read("plans").where(F.col("pipeline_fingerprint") == pipeline)
-    still_open = F.count_if(F.col("finished_at").isNull()).alias("open")
-    row = mine.agg(F.max("plan_number").alias("last"), still_open).collect()[0]
-    if row.open:
-        raise PlanError("another run has just claimed a plan of this pipeline: start again later")
-    return int(row.last or 0) + 1
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The notes that a pipeline has not ended, as they are counted before a plan is made."""
+
+    notes: DataFrame
+    version: int
+    total: int
+    unread: int
 
 
-def _measured(tables: Tables, draft: Plan, config: ExtractConfig) -> Plan:
-    """Count the draft's notes and units, and choose the number of slices from the unread ones."""
-    context = config.extractor.context
-    counts = _counts(tables, draft, context)
-    units = plan_units(tables, draft, context).select("unit_sha256").distinct()
-    unread = _unanswered(tables, draft, units).count() if counts["units"] else 0
-    slices = config.slices or max(1, ceil(unread / config.units_per_wave))
-    return replace(
-        draft,
-        notes=counts["notes"],
-        units=counts["units"],
-        units_distinct=counts["units_distinct"],
-        units_planned=unread,
-        slices=slices,
-    )
+def unread_notes(
+    tables: Tables,
+    pipeline: str,
+    where: str | None,
+    retry: bool = False,
+    version: int | None = None,
+) -> Unread:
+    """Count the notes without a terminal status; with `retry`, quarantined ones are read again.
 
-
-def _counts(tables: Tables, draft: Plan, context: int) -> dict[str, int]:
-    """Count notes, units and different units; raises DataError for texts without sentences."""
-    notes = planned_notes(tables, draft).select(*KEY, has_text().alias("has_text"))
-    units = plan_units(tables, draft, context).select(*KEY, "unit_sha256")
-    unsplit = F.col("has_text") & F.col("unit_sha256").isNull()
-    row = notes.join(units, KEY, "left").agg(
-        F.count_distinct("note_id").alias("notes"),
-        F.count("unit_sha256").alias("units"),
-        F.count_distinct("unit_sha256").alias("units_distinct"),
-        F.count_if(unsplit).alias("unsplit"),
-    )
-    counts: dict[str, int] = row.collect()[0].asDict()
-    if unsplit_notes := counts.pop("unsplit"):
-        raise DataError(
-            f"{unsplit_notes} notes have text but no sentences: an ingest was cut short."
-            " Run it again"
-        )
-    return counts
-
-
-def planned_notes(tables: Tables, plan: Plan) -> DataFrame:
-    """Return the plan's notes, each with its slice: all but those that an earlier plan has ended.
-
-    Notes that this plan has ended itself stay in, so that deriving a slice twice gives the same.
+    They are those of a pinned version of `notes` if one is given, else of the newest.
     """
-    notes = tables.read("notes", plan.notes_version)
-    if plan.where:
+    tables.ensure("note_status")
+    version = tables.version("notes") if version is None else version
+    notes = _restricted(tables, version, where)
+    ended = _ended(tables, pipeline, retry)
+    with running(tables.spark, "where", where):
+        both = notes.select(*KEY).join(ended.withColumn("ended", F.lit(1)), KEY, "left")
+        row = both.agg(
+            F.count("*").alias("total"),
+            F.count_if(F.col("ended").isNull()).alias("unread"),
+        ).collect()[0]
+    return Unread(notes, version, row.total, row.unread)
+
+
+def _restricted(tables: Tables, version: int, where: str | None) -> DataFrame:
+    notes = tables.read("notes", version)
+    if where:
         with clear_errors("where", "it is SQL on the columns of notes (docs/tables.md)"):
-            notes = notes.where(plan.where)
-    mine = F.col("pipeline_fingerprint") == plan.pipeline_fingerprint
-    ended = F.col("state").isin(*TERMINAL) & (F.col("plan_id") != plan.plan_id)
-    status = tables.read("note_status").where(mine & ended)
-    left = notes.join(status.select(*KEY), KEY, "anti")
-    return left.withColumn("slice", _slice(plan.slices))
+            notes = notes.where(where)
+    return notes
 
 
-def _slice(slices: int) -> Column:
-    patient = F.coalesce("patient_id", "note_id")
-    return F.pmod(F.xxhash64(patient), F.lit(slices)).cast("int")
+def _ended(tables: Tables, pipeline: str, retry: bool) -> DataFrame:
+    states = "('done', 'empty')" if retry else TERMINAL
+    status = tables.read("note_status").where(F.col("pipeline_fingerprint") == pipeline)
+    return status.where(f"state IN {states}").select(*KEY).distinct()
 
 
-def plan_units(tables: Tables, plan: Plan, context: int, number: int | None = None) -> DataFrame:
-    """Return the plan's sentences as units: note key, slice, and the columns of `as_units`.
+def texts_of(tables: Tables, pipeline: str, found: Unread, retry: bool = False) -> DataFrame:
+    """Return the unread notes with their text, which is not shuffled where ids fit the memory."""
+    columns = found.notes.select(*KEY, "note_text")
+    if found.unread == found.total:
+        return columns
+    ended = _ended(tables, pipeline, retry)
+    if found.unread > BROADCAST_NOTES:
+        small = found.total - found.unread <= BROADCAST_NOTES
+        return columns.join(F.broadcast(ended) if small else ended, KEY, "left_anti")
+    ids = found.notes.select(*KEY).join(ended, KEY, "left_anti")
+    return columns.join(F.broadcast(ids), KEY, "left_semi")
 
-    With `number`, those of one slice: a filter afterwards would not get past the neighbours.
+
+def slices_for(notes: int, config: ExtractConfig) -> int:
+    """Return the number of slices of a plan."""
+    return config.slices or max(1, ceil(notes / NOTES_PER_SLICE))
+
+
+def write_plan(
+    tables: Tables, plan: Plan, notes: DataFrame, context: int, retry: bool = False
+) -> Plan:
+    """Store the plan's units and its work; return the plan with its counts. Safe to repeat.
+
+    `notes` are the unread notes, evaluated only where the plan's units are not stored yet. With
+    `retry`, units that had been given up are work too.
     """
-    text = ["note_text"] if context else []
-    notes = planned_notes(tables, plan).select(*KEY, "slice", *text)
-    if number is not None:
-        notes = notes.where(F.col("slice") == number)
-    sentences = tables.read("sentences", plan.sentences_version)
-    sentences = sentences.where(F.col("splitter_version") == SPLITTER_VERSION)
-    return as_units(sentences.join(notes, KEY), context)
+    slices = plan.slices
+    sliced = notes.withColumn("slice", F.pmod(F.xxhash64("note_id"), F.lit(slices)).cast("int"))
+    units = sliced.mapInArrow(_splitter(context), UNITS)
+    units = units.repartition(min(slices, 512), "slice").withColumn("plan_id", F.lit(plan.plan_id))
+    with running(tables.spark, "where", plan.where):
+        tables.append("plan_units", units, f"plan_units:{plan.plan_id}", 1)
+    _write_work(tables, plan, retry)
+    return _counted(tables, plan)
 
 
-def write_work(tables: Tables, plan: Plan, context: int) -> None:
-    """Write the plan's unread units, each in the wave of its first slice, in one commit."""
-    units = plan_units(tables, plan, context).groupBy("unit_sha256")
-    seen = [F.first(name).alias(name) for name in ("left", "right")]
-    first = units.agg(F.min("slice").alias("wave"), F.first("text").alias("target"), *seen)
-    unread = _unanswered(tables, plan, first)
-    rows = unread.withColumns({"plan_id": F.lit(plan.plan_id), "section": F.lit("")})
-    rows = rows.repartitionByRange("wave", "unit_sha256")  # a wave then reads its own files only
-    tables.append("work", rows, f"work:{plan.plan_id}")
+def _splitter(
+    context: int,
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def split_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in in_pieces(batches):
+            rows = [row for note in batch.to_pylist() for row in unit_rows(note, context)]
+            if rows:
+                yield pa.RecordBatch.from_pylist(rows, schema=ARROW)
+
+    return split_batches
 
 
-def _unanswered(tables: Tables, plan: Plan, units: DataFrame) -> DataFrame:
-    """Drop units that have a permanent answer, or have failed too often to be tried again."""
-    mine = F.col("model_fingerprint") == plan.model_fingerprint
-    answers = (
-        tables.read("extractions")
-        .where(mine)
-        .groupBy("unit_sha256")
-        .agg(F.max(F.col("outcome") != "transient").alias("permanent"), F.count("*").alias("times"))
+def in_pieces(batches: Iterator[pa.RecordBatch], size: int = 256) -> Iterator[pa.RecordBatch]:
+    """Cut batches of whole notes into pieces whose Python objects fit a worker's memory."""
+    for batch in batches:
+        for first in range(0, batch.num_rows, size):
+            yield batch.slice(first, size)
+
+
+def unit_rows(note: dict[str, Any], context: int) -> list[dict[str, Any]]:
+    """Return the rows of `plan_units` of a note: one without a sentence where it has none."""
+    shared = {name: note[name] for name in ("slice", *KEY)}
+    sentences = split(note["note_text"])
+    if not sentences:
+        return [shared]
+    units = units_of(note["note_text"], sentences, context)
+    return [
+        {
+            **shared,
+            "sentence_index": i,
+            "start": sentence.span.start,
+            "end": sentence.span.end,
+            "left_start": sentence.span.start - len(unit.left),
+            "right_end": sentence.span.end + len(unit.right),
+            "section": sentence.section,
+            "unit_key": unit.unit_key,
+        }
+        for i, (sentence, unit) in enumerate(zip(sentences, units, strict=True))
+    ]
+
+
+def _write_work(tables: Tables, plan: Plan, retry: bool) -> None:
+    """Write the plan's unread units, each in its first slice, as a place in a note of it."""
+    units = units_of_plan(tables, plan).where("unit_key IS NOT NULL")
+    place = F.struct("slice", *KEY, *PLACE)
+    first = units.groupBy("unit_key").agg(F.min(place).alias("place"))
+    unread = first.join(settled(tables, plan, retry), "unit_key", "left_anti")
+    rows = unread.select("unit_key", "place.*", F.lit(plan.plan_id).alias("plan_id"))
+    rows = rows.repartition(min(plan.slices, 512), "slice")
+    tables.append("work", rows, f"work:{plan.plan_id}", 1)
+
+
+def units_of_plan(tables: Tables, plan: Plan, slices: tuple[int, int] | None = None) -> DataFrame:
+    """Return the rows of `plan_units`, of all slices or of a run of them."""
+    return _of_slices(tables.read("plan_units"), plan, slices)
+
+
+def work_of_plan(tables: Tables, plan: Plan, slices: tuple[int, int] | None = None) -> DataFrame:
+    """Return the rows of `work`, of all slices or of a run of them."""
+    return _of_slices(tables.read("work"), plan, slices)
+
+
+def _of_slices(rows: DataFrame, plan: Plan, slices: tuple[int, int] | None) -> DataFrame:
+    mine = rows.where(F.col("plan_id") == plan.plan_id)
+    return mine if slices is None else mine.where(F.col("slice").between(*slices))
+
+
+def settled(tables: Tables, plan: Plan, retry: bool = False) -> DataFrame:
+    """Return the keys of units with a permanent answer, or that have failed too often.
+
+    With `retry` only those that have been read.
+    """
+    tables.ensure("extractions")
+    answers = tables.read("extractions").where(F.col("model_fingerprint") == plan.model_fingerprint)
+    if retry:
+        return answers.where("outcome = 'ok'").select("unit_key").distinct()
+    tried = answers.groupBy("unit_key").agg(
+        F.max(F.col("outcome") != "transient").alias("permanent"), F.count("*").alias("times")
     )
-    settled = answers.where(F.col("permanent") | (F.col("times") >= MAX_TRANSIENT))
-    return units.join(settled.select("unit_sha256"), "unit_sha256", "left_anti")
+    return tried.where(F.col("permanent") | (F.col("times") >= MAX_TRANSIENT)).select("unit_key")
+
+
+def _counted(tables: Tables, plan: Plan) -> Plan:
+    row = units_of_plan(tables, plan).agg(
+        F.count_distinct("note_id").alias("notes"),
+        F.count("unit_key").alias("units"),
+        F.count_distinct("unit_key").alias("units_distinct"),
+    )
+    counts = {**row.collect()[0].asDict(), "units_planned": work_of_plan(tables, plan).count()}
+    record(tables, plan, "planned", f"planned:{plan.plan_id}", slices=plan.slices, **counts)
+    return replace(plan, **counts, planned=True)
+
+
+def finish(tables: Tables, plan: Plan, event: str = "finished") -> None:
+    """Close the plan (`finished` or `abandoned`) and drop what it alone needed."""
+    record(tables, plan, event, f"end:{plan.plan_id}")
+    for table in ("work", "derived"):
+        if tables.exists(table):
+            tables.spark.sql(f"DELETE FROM {tables.name(table)} WHERE plan_id = '{plan.plan_id}'")

@@ -61,16 +61,25 @@ WAVE = _struct(("wave", INT), ("units", LONG), ("wall_seconds", DOUBLE), ("tasks
 class Table:
     """A table's schema, and how Delta lays it out; `checks` are CHECK constraints by name.
 
+    Partitions keep what is read together apart from the rest, whatever OPTIMIZE does, and commits
+    to different ones never conflict. `properties` are those that this table alone has.
+
     Constraints look at numbers only: Delta prints the values of a violating row.
     """
 
     schema: T.StructType
-    cluster_by: str | None = None
+    partitioned_by: tuple[str, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
 
 
-def _table(*fields: T.StructField, cluster_by: str | None = None, **checks: str) -> Table:
-    return Table(T.StructType(list(fields)), cluster_by, tuple(checks.items()))
+def _table(
+    *fields: T.StructField,
+    partitioned_by: tuple[str, ...] = (),
+    properties: tuple[tuple[str, str], ...] = (),
+    **checks: str,
+) -> Table:
+    return Table(T.StructType(list(fields)), partitioned_by, tuple(checks.items()), properties)
 
 
 NOTE_KEY = (
@@ -80,7 +89,50 @@ NOTE_KEY = (
 PLAN_KEY = (
     _field("pipeline_fingerprint", STRING, "model, splitter, unit and derive versions", null=False),
     _field("plan_id", STRING, "the plan that wrote the row", null=False),
-    _field("slice", INT, "slice of the plan, by hash of the patient", null=False),
+    _field("slice", INT, "slice of the plan, by hash of the note", null=False),
+)
+STATE = (
+    _field("state", STRING, "done, empty, failed (planned again) or quarantined", null=False),
+    _field("chars", LONG, "characters of the note", null=False),
+    _field("chars_seen", LONG, "those of them that the model has seen", null=False),
+    _field("error_class", STRING, "class of the first error"),
+    _field("reason", STRING, "counts, never text"),
+    _field("dropped", T.MapType(STRING, INT), "what was left out of the answers, by reason"),
+)
+
+ENTITY_FIELDS = (
+    _field("entity_id", STRING, null=False),
+    _field("sentence_index", INT, null=False),
+    _field("section", STRING),
+    _field("layer", STRING, "main or modifier", null=False),
+    _field("label", STRING, null=False),
+    _field("text", STRING, "note_text[start:end]", null=False),
+    _field("start", INT, "code points of note_text, 0-based", null=False),
+    _field("end", INT, "exclusive", null=False),
+    _field("score", DOUBLE, "0 to 1; null where source is rule"),
+    _field("source", STRING, "model or rule (core/assertion_rules.py, core/cleaning.py)"),
+    _field("negated", BOOL, "has a negation modifier; null: not known"),
+    _field("uncertain", BOOL, "has an uncertain modifier; null: not known"),
+    _field("subject", STRING, "patient, or who else is concerned; null: not known"),
+    _field("alignment", STRING, "exact, whitespace or fuzzy"),
+)
+RELATION_FIELDS = (
+    _field("relation_id", STRING, null=False),
+    _field("head_entity_id", STRING, null=False),
+    _field("tail_entity_id", STRING, null=False),
+    _field("label", STRING, null=False),
+    _field("score", DOUBLE, "0 to 1; null where source is rule"),
+    _field("source", STRING, "model or rule"),
+    *[
+        _field(f"{end}_{name}", kind, null=False)
+        for end in ("head", "tail")
+        for name, kind in (("label", STRING), ("text", STRING), ("start", INT), ("end", INT))
+    ],
+    _field("same_sentence", BOOL),
+)
+# Delta knows no NOT NULL within arrays
+ENTITY, RELATION = (
+    _struct(*((f.name, f.dataType) for f in own)) for own in (ENTITY_FIELDS, RELATION_FIELDS)
 )
 
 TABLES: dict[str, Table] = {
@@ -92,117 +144,111 @@ TABLES: dict[str, Table] = {
         _field("note_datetime", STRING, "as the source writes it"),
         _field("note_text", STRING, "exactly as stored at the source", null=False),
         NOTE_KEY[1],
+        # An edited note is marked in its file, which is not written again for it.
+        properties=(("delta.enableDeletionVectors", "true"),),
     ),
-    "sentences": _table(
+    "plan_units": _table(
+        PLAN_KEY[1],
+        PLAN_KEY[2],
         *NOTE_KEY,
-        _field("sentence_index", INT, "0-based within the note", null=False),
-        _field("start", INT, "code points of note_text, 0-based", null=False),
-        _field("end", INT, "exclusive", null=False),
+        _field("sentence_index", INT, "0-based within the note; null: the note has no sentence"),
+        _field("start", INT, "code points of note_text, 0-based"),
+        _field("end", INT, "exclusive"),
+        _field("left_start", INT, "where the text that the model sees begins"),
+        _field("right_end", INT, "where it ends"),
         _field("section", STRING, "nearest heading above, normalised; empty before the first"),
-        _field("text", STRING, "substring(note_text, start + 1, end - start)", null=False),
-        _field("splitter_version", STRING, null=False),
-        cluster_by="note_id",
-        offsets="start >= 0 AND `end` > start",
-    ),
-    "plans": _table(
-        _field("plan_id", STRING, null=False),
-        _field("plan_number", LONG, "1, 2, 3 ... within a pipeline", null=False),
-        PLAN_KEY[0],
-        _field("model_fingerprint", STRING, null=False),
-        _field("run_id", STRING, "the run that works on the plan", null=False),
-        _field("notes_version", LONG, "pinned Delta version of notes", null=False),
-        _field("sentences_version", LONG, "pinned Delta version of sentences", null=False),
-        _field("where", STRING, "restriction on notes"),
-        _field("slices", INT, "waves 0..s done: slices 0..s can be derived", null=False),
-        _field("units_per_task", INT, null=False),
-        _field("notes", LONG),
-        _field("units", LONG, "sentences of the plan's notes"),
-        _field("units_distinct", LONG, "different texts among them"),
-        _field("units_planned", LONG, "those without an answer yet: what work holds"),
-        _field("created_at", TIME, null=False),
-        _field("finished_at", TIME),
+        _field("unit_key", T.BinaryType(), "first 16 bytes of a SHA-256 of what the model sees"),
+        partitioned_by=("plan_id", "slice"),
     ),
     "work": _table(
-        _field("plan_id", STRING, null=False),
-        _field("wave", INT, null=False),
-        _field("unit_sha256", STRING, null=False),
-        _field("target", STRING, "the text to read", null=False),
-        _field("left", STRING, null=False),
-        _field("right", STRING, null=False),
-        _field("section", STRING, null=False),
+        PLAN_KEY[1],
+        _field("slice", INT, "the first slice that holds the unit", null=False),
+        _field("unit_key", T.BinaryType(), null=False),
+        *NOTE_KEY,
+        *[_field(name, INT, null=False) for name in ("start", "end", "left_start", "right_end")],
+        partitioned_by=("plan_id", "slice"),
     ),
     "extractions": _table(
-        _field("unit_sha256", STRING, null=False),
+        _field("unit_key", T.BinaryType(), null=False),
         _field("model_fingerprint", STRING, null=False),
         *[_field(f.name, f.dataType) for f in ANSWER.fields],
         _field("plan_id", STRING, null=False),
         _field("wave", INT, null=False),
         _field("timing", TIMING, "on the last row of each task, null elsewhere"),
+        partitioned_by=("model_fingerprint",),
+    ),
+    "derived": _table(
+        PLAN_KEY[1],
+        _field("number", INT, "the run of slices that was derived at once", null=False),
+        PLAN_KEY[2],
+        *NOTE_KEY,
+        *STATE,
+        _field("entities", T.ArrayType(ENTITY)),
+        _field("relations", T.ArrayType(RELATION)),
+        partitioned_by=("plan_id", "number"),
     ),
     "entities": _table(
-        _field("entity_id", STRING, null=False),
+        ENTITY_FIELDS[0],
         *NOTE_KEY,
-        _field("patient_id", STRING),
-        _field("sentence_index", INT, null=False),
-        _field("section", STRING),
-        _field("layer", STRING, "main or modifier", null=False),
-        _field("label", STRING, null=False),
-        _field("text", STRING, "note_text[start:end]", null=False),
-        _field("start", INT, "code points of note_text, 0-based", null=False),
-        _field("end", INT, "exclusive", null=False),
-        _field("score", DOUBLE, "0 to 1; null where source is rule"),
-        _field("source", STRING, "model or rule (core/assertion_rules.py, core/cleaning.py)"),
-        _field("negated", BOOL, "has a negation modifier; null: not known"),
-        _field("uncertain", BOOL, "has an uncertain modifier; null: not known"),
-        _field("subject", STRING, "patient, or who else is concerned; null: not known"),
-        _field("alignment", STRING, "exact, whitespace or fuzzy"),
+        *ENTITY_FIELDS[1:],
         *PLAN_KEY,
-        cluster_by="note_id",
+        partitioned_by=("pipeline_fingerprint",),
         offsets="start >= 0 AND `end` > start",
         score="score IS NULL OR (score >= 0 AND score <= 1)",
     ),
     "relations": _table(
-        _field("relation_id", STRING, null=False),
+        RELATION_FIELDS[0],
         *NOTE_KEY,
-        _field("head_entity_id", STRING, null=False),
-        _field("tail_entity_id", STRING, null=False),
-        _field("label", STRING, null=False),
-        _field("score", DOUBLE, "0 to 1; null where source is rule"),
-        _field("source", STRING, "model or rule"),
-        *[
-            _field(f"{end}_{name}", kind, null=False)
-            for end in ("head", "tail")
-            for name, kind in (("label", STRING), ("text", STRING), ("start", INT), ("end", INT))
-        ],
-        _field("same_sentence", BOOL),
+        *RELATION_FIELDS[1:],
         *PLAN_KEY,
-        cluster_by="note_id",
+        partitioned_by=("pipeline_fingerprint",),
     ),
     "note_status": _table(
         *NOTE_KEY,
-        _field("state", STRING, "done, empty, failed (planned again) or quarantined", null=False),
-        _field("chars", LONG, "characters of the note", null=False),
-        _field("chars_seen", LONG, "those of them that the model has seen", null=False),
+        *STATE,
         _field("entities", LONG, null=False),
         _field("relations", LONG, null=False),
-        _field("error_class", STRING, "class of the first error"),
-        _field("reason", STRING, "counts, never text"),
-        _field("dropped", T.MapType(STRING, INT), "what was left out of the answers, by reason"),
+        _field("plan_number", LONG, "of two plans the higher number holds", null=False),
         *PLAN_KEY,
-        cluster_by="note_id",
+        partitioned_by=("pipeline_fingerprint",),
     ),
-    "timings": _table(
+    "plan_events": _table(
         _field("plan_id", STRING, null=False),
-        _field("wave", INT, null=False),
-        *[_field(f.name, f.dataType) for f in TIMING.fields],
+        _field("plan_number", LONG, "1, 2, 3 ... within a pipeline", null=False),
+        PLAN_KEY[0],
+        _field("model_fingerprint", STRING, null=False),
+        _field(
+            "event",
+            STRING,
+            "claimed, planned, wave, derive, taken_over, heartbeat, finished, abandoned, published",
+            null=False,
+        ),
+        _field("at", TIME, null=False),
+        _field("run_id", STRING, "the run that did it", null=False),
+        _field("epoch", INT, "1 for the first owner of the plan, one more for each that follows"),
+        _field("extractor", STRING, "claimed: the section `extractor` of the configuration, JSON"),
+        _field("splitter_version", STRING, "claimed"),
+        _field("where", STRING, "claimed: restriction on notes"),
+        _field("notes_version", LONG, "claimed: pinned Delta version of notes"),
+        _field("slices", INT, "claimed, planned: number of slices"),
+        _field("small", BOOL, "claimed: the driver does it; it has ended with its notes' status"),
+        _field("notes", LONG, "planned"),
+        _field("units", LONG, "planned: sentences of the plan's notes"),
+        _field("units_distinct", LONG, "planned: different texts among them"),
+        _field("units_planned", LONG, "planned: those without an answer yet: what work holds"),
+        _field("number", INT, "wave, derive: 0, 1, 2 ... within the plan"),
+        _field("first_slice", INT, "wave, derive: the run of slices"),
+        _field("last_slice", INT, "inclusive"),
+        _field("lease", STRING, "claimed, taken_over: how the owner shows that it lives, JSON"),
     ),
     "runs": _table(
         _field("run_id", STRING, null=False),
         _field("job", STRING, null=False),
-        _field("state", STRING, "running, done or failed", null=False),
+        _field(
+            "state", STRING, "done, failed or lost (killed, and its plan taken over)", null=False
+        ),
         _field("started_at", TIME, null=False),
-        _field("heartbeat_at", TIME, "renewed every minute while the run lives", null=False),
-        _field("finished_at", TIME),
+        _field("finished_at", TIME, "null: lost"),
         _field("host", STRING),
         _field("pid", LONG),
         _field("config", STRING, "effective configuration, JSON"),
@@ -221,6 +267,7 @@ TABLES: dict[str, Table] = {
         _field("units_read", LONG, "units that the model read in this run"),
         _field("model_loads", LONG),
         _field("failed_notes", LONG),
+        _field("published", BOOL, "whether the views show the run's pipeline"),
         _field("notes_per_hour", DOUBLE, "of wall time, planning and deriving included"),
         _field("error_class", STRING),
         _field("rows_read", LONG, "of an ingest's source: the next two, new, changed, unchanged"),

@@ -20,7 +20,7 @@ from spanlake.core.csv_records import Dialect
 from spanlake.core.errors import ConfigError, DataError
 from spanlake.core.units import NOTE_COLUMNS
 from spanlake.spark.casts import cast_to
-from spanlake.spark.clear import LONGEST, clear_errors, named, on_one_line, running
+from spanlake.spark.clear import LONGEST, clear_errors, named, on_one_line
 from spanlake.spark.files import Files, Reader, is_hidden, source_files
 from spanlake.spark.readers import (
     UNREADABLE,
@@ -61,25 +61,17 @@ class _Source:
 
 
 def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
-    """Return every row of the source with our columns, all strings, and whether it is TAKEN.
+    """Return every row of the source with our columns, all strings, its FAULT, whether it is TAKEN.
 
-    Text is not touched. The frame is persisted, since it is read more than once: unpersist the
-    frame itself, for Spark would take its rows for those of the same source's next reading.
-    Raises ConfigError for a source or a column that is not there, and DataError with counts for
-    files, records and values that cannot be taken.
+    Text is not touched. Every action reads the source anew: a caller counts the faults with what
+    else it counts, and calls `refuse_faults` when there are any.
+    Raises ConfigError for a source or a column that is not there, and DataError for a header that
+    cannot be read.
     """
     place = f"source {source.path or source.table}"
     with clear_errors(place, f"check its name, and that it is {source.format}"):
         found = _read(spark, source)
-    rows = _in_our_columns(found, source)
-    try:
-        with running(spark, *conditions(source)):
-            rows.persist()  # which already computes constants such as 1 / 0
-            _refuse_faults(rows)
-    except BaseException:
-        rows.unpersist()
-        raise
-    return rows
+    return _in_our_columns(found, source)
 
 
 def conditions(source: SourceConfig) -> tuple[str, str | None]:
@@ -256,7 +248,7 @@ def _missing(missing: list[str], raw: DataFrame, source: SourceConfig, found: _S
     )
 
 
-def _refuse_faults(rows: DataFrame) -> None:
+def refuse_faults(rows: DataFrame) -> None:
     """Raise DataError with counts, and files or notes by name, when something cannot be taken."""
     faulty = rows.where(F.col(FAULT).isNotNull())
     counts = faulty.groupBy(FAULT).count().orderBy(FAULT).limit(MOST_TOLD).collect()

@@ -23,7 +23,9 @@ def summary(tables: Tables, facts: dict[str, Any], step: Step = "all") -> str:
     rows += _slowest(tables, facts.get("plan_id"))
     rows += _dropped(tables, facts.get("plan_id"))
     rows.append(("tables", tables.config.database or tables.config.location))
-    return "extracted\n" + table_of(rows)
+    shown = facts.get("published", True)
+    last = "" if shown else "\nthe views show another pipeline's rows: --publish shows this one's"
+    return "extracted\n" + table_of(rows) + last
 
 
 _STEPS = ("plan", "infer", "derive")
@@ -47,7 +49,7 @@ def _dropped(tables: Tables, plan_id: str | None) -> list[tuple[str, object]]:
 
 
 def _slowest(tables: Tables, plan_id: str | None) -> list[tuple[str, object]]:
-    mine = tables.read("timings").where(F.col("plan_id") == F.lit(plan_id))
+    mine = tables.view("timings").where(F.col("plan_id") == F.lit(plan_id))
     found = mine.orderBy(F.desc("task_seconds")).limit(1).collect()
     if not found:
         return [("slowest partition", "none: nothing had to be read")]

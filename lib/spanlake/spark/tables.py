@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,25 +19,68 @@ from spanlake.spark.schemas import TABLES, Table
 
 log = logging.getLogger(__name__)
 
-# Rows of the notes as they are now, by the pipeline that finished last (or is the only one yet).
+# The pipeline whose rows are shown: the one that was published last, else the first that began.
+PUBLISHED = (
+    "(SELECT coalesce(max_by(pipeline_fingerprint, at) FILTER (WHERE event = 'published'),"
+    " min_by(pipeline_fingerprint, at)) FROM {plan_events})"
+)
+TERMINAL = "('done', 'empty', 'quarantined')"
+# Of each text the last plan that gave it a terminal status, else the last one.
+STATUS = (
+    "SELECT max_by(struct(s.*), struct(s.state IN " + TERMINAL + ", s.plan_number)) AS s"
+    " FROM {note_status} s LEFT SEMI JOIN {notes} n"
+    " ON s.note_id = n.note_id AND s.text_sha256 = n.text_sha256"
+    " WHERE s.pipeline_fingerprint = " + PUBLISHED + " GROUP BY s.note_id, s.text_sha256"
+)
+# Rows of a note are shown with the terminal status of the plan that wrote them; who the note is of
+# is what `notes` says now.
 CURRENT = (
-    "SELECT t.* FROM {{{table}}} t LEFT SEMI JOIN {{notes}} n"
-    " ON t.note_id = n.note_id AND t.text_sha256 = n.text_sha256"
-    " WHERE t.pipeline_fingerprint = (SELECT max_by(pipeline_fingerprint,"
-    " struct(finished_at IS NOT NULL, created_at)) FROM {{plans}})"
+    "SELECT t.*, n.patient_id, n.encounter_id, n.note_type, n.note_datetime FROM {{{table}}} t"
+    " JOIN (" + STATUS.replace("{", "{{").replace("}", "}}") + ") c"
+    " ON t.note_id = c.s.note_id AND t.text_sha256 = c.s.text_sha256 AND t.plan_id = c.s.plan_id"
+    " JOIN {{notes}} n ON t.note_id = n.note_id"
+    " WHERE c.s.state IN "
+    + TERMINAL
+    + " AND t.pipeline_fingerprint = "
+    + PUBLISHED.replace("{", "{{").replace("}", "}}")
+)
+CURRENT_STATUS = "SELECT s.* FROM (" + STATUS + ")"
+SENTENCES = (
+    "SELECT u.note_id, u.text_sha256, u.sentence_index, u.start, u.`end`, u.section,"
+    " substring(n.note_text, u.start + 1, u.`end` - u.start) AS text, p.splitter_version"
+    " FROM {plan_units} u JOIN {notes} n ON u.note_id = n.note_id AND u.text_sha256 = n.text_sha256"
+    " JOIN (SELECT plan_id, plan_number, splitter_version FROM {plan_events}"
+    " WHERE event = 'claimed' AND pipeline_fingerprint = " + PUBLISHED + ") p"
+    " ON u.plan_id = p.plan_id"
+    " JOIN (SELECT u2.note_id AS last_id, u2.text_sha256 AS last_sha, max(p2.plan_number) AS last"
+    " FROM {plan_units} u2 JOIN {plan_events} p2 ON u2.plan_id = p2.plan_id"
+    " WHERE p2.event = 'claimed' AND p2.pipeline_fingerprint = " + PUBLISHED + " GROUP BY 1, 2) l"
+    " ON u.note_id = l.last_id AND u.text_sha256 = l.last_sha AND p.plan_number = l.last"
+    " WHERE u.sentence_index IS NOT NULL"
 )
 UNPROCESSED = (
     "SELECT n.note_id, n.patient_id, n.note_type, length(n.note_text) AS chars FROM {notes} n"
 )
-ENDED = CURRENT.format(table="note_status")
 VIEWS = (  # of two with one name the last whose tables are there
-    *((f"current_{t}", CURRENT.format(table=t)) for t in ("entities", "relations", "note_status")),
-    ("quarantine", "SELECT s.* FROM {note_status} s WHERE s.state IN ('failed', 'quarantined')"),
+    *((f"current_{table}", CURRENT.format(table=table)) for table in ("entities", "relations")),
+    ("current_note_status", CURRENT_STATUS),
+    ("quarantine", f"SELECT * FROM ({CURRENT_STATUS}) WHERE state IN ('failed', 'quarantined')"),
+    ("sentences", SENTENCES),
+    ("timings", "SELECT plan_id, wave, timing.* FROM {extractions} WHERE timing IS NOT NULL"),
     ("unprocessed_notes", UNPROCESSED),
-    ("unprocessed_notes", f"{UNPROCESSED} LEFT ANTI JOIN ({ENDED}) s ON n.note_id = s.note_id"),
+    (
+        "unprocessed_notes",
+        f"{UNPROCESSED} LEFT ANTI JOIN ({CURRENT_STATUS}) s ON n.note_id = s.note_id",
+    ),
 )
-TEXTS = {"note_text", "text", "target", "left", "right", "head_text", "tail_text", "subject"}
-UNCOUNTED = (T.ArrayType, T.MapType, T.StructType, T.BooleanType)  # Delta keeps none of these
+TEXTS = {"note_text", "text", "section", "head_text", "tail_text", "subject"}
+UNCOUNTED = (
+    T.ArrayType,
+    T.BinaryType,
+    T.BooleanType,
+    T.MapType,
+    T.StructType,
+)  # Delta keeps none of these
 # Extractions are appended wave by wave and read whole: files are compacted afterwards, by OPTIMIZE.
 # A plan pins versions of its inputs; Delta refuses to read one older than its deleted files.
 PROPERTIES = {
@@ -85,9 +129,16 @@ class Tables:
             if self.exists(table):
                 self._add_columns(table)
             else:
-                self.spark.sql(self._create(table))
+                self._make(table)
         self._made.add(table)
         return self.name(table)
+
+    def _make(self, table: str) -> None:
+        try:
+            self.spark.sql(self._create(table))
+        except Exception:
+            if not self.exists(table):  # else another job has made it at the same time
+                raise
 
     def _add_columns(self, table: str) -> None:
         """Add the columns of our schema that the table lacks; raises DataError for one not null."""
@@ -111,15 +162,21 @@ class Tables:
     def _lacking(self, table: str) -> dict[str, T.StructField]:
         return dict(_fields_lacking(TABLES[table].schema, self.read(table).schema))
 
-    def _create(self, table: str) -> str:
+    def replace_empty(self, table: str) -> None:
+        """Replace a table by an empty one of our schema; its earlier versions can still be read."""
+        self.spark.sql(self._create(table, "REPLACE TABLE"))
+
+    def _create(self, table: str, how: str = "CREATE TABLE IF NOT EXISTS") -> str:
         spec = TABLES[table]
         columns = ", ".join(_column(field) for field in spec.schema.fields)
-        cluster = f" CLUSTER BY ({spec.cluster_by})" if spec.cluster_by else ""
+        names = ", ".join(f"`{name}`" for name in spec.partitioned_by)
+        partitions = f" PARTITIONED BY ({names})" if names else ""
         checks = {f"delta.constraints.{name}": sql for name, sql in spec.checks}
         checks["delta.dataSkippingStatsColumns"] = ",".join(_counted(spec))
-        properties = ", ".join(f"'{k}' = '{v}'" for k, v in {**PROPERTIES, **checks}.items())
-        create = f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({columns}) USING DELTA"
-        return f"{create}{cluster} TBLPROPERTIES ({properties})"
+        given = {**PROPERTIES, **dict(spec.properties), **checks}
+        properties = ", ".join(f"'{k}' = '{v}'" for k, v in given.items())
+        create = f"{how} {self.name(table)} ({columns}) USING DELTA"
+        return f"{create}{partitions} TBLPROPERTIES ({properties})"
 
     def read(self, table: str, version: int | None = None) -> DataFrame:
         """Return the table, at a pinned version if one is given; raises ConfigError if missing."""
@@ -135,6 +192,31 @@ class Tables:
         """Raise ConfigError if the table is missing."""
         if not self.exists(table):
             raise self._missing(table)
+
+    def require_log_store(self) -> None:
+        """Raise ConfigError for a place on S3 where two writers could both win a commit."""
+        place = str(self.config.location or "")
+        scheme = place.partition("://")[0]
+        if scheme not in ("s3", "s3a", "s3n") or "DATABRICKS_RUNTIME_VERSION" in os.environ:
+            return
+        if not self.spark.conf.get(f"spark.delta.logStore.{scheme}.impl", None):
+            raise ConfigError(
+                f"tables.location is on {scheme}, where two jobs can both win one commit: set"
+                f" spark.delta.logStore.{scheme}.impl to Delta's S3DynamoDBLogStore, or use"
+                " tables.schema of a catalog that coordinates commits"
+            )
+
+    def is_old(self) -> bool:
+        """Tell whether the tables are of an older layout, in which `sentences` was a table."""
+        return self.exists("sentences")
+
+    def require_layout(self) -> None:
+        """Raise DataError for tables of an older layout, which have to be upgraded once."""
+        if self.is_old():
+            raise DataError(
+                f"the tables at {self.name('notes')} are of an older layout: upgrade them once with"
+                " `spanlake maintain --upgrade` (no text is read again)"
+            )
 
     def _missing(self, table: str) -> ConfigError:
         place = "schema" if self.config.database is not None else "location"
@@ -163,6 +245,12 @@ class Tables:
         if app is not None:
             writer = writer.option("txnAppId", app).option("txnVersion", str(number))
         self._save(table, writer)
+
+    def view(self, name: str) -> DataFrame:
+        """Return a view as a frame, without making it; its tables are made where they lack."""
+        query = dict(VIEWS)[name]
+        here = {table: self.ensure(table) for table in TABLES if f"{{{table}}}" in query}
+        return self.spark.sql(query.format(**here))
 
     def replace(self, table: str, rows: DataFrame, where: str) -> None:
         """Replace the rows that `where` selects by `rows`, in one commit."""
@@ -211,7 +299,7 @@ class Tables:
 def _counted(spec: Table) -> list[str]:
     """Return the columns that Delta may keep minima and maxima of: none that holds note text."""
     fields = [f for f in spec.schema.fields if not isinstance(f.dataType, UNCOUNTED)]
-    return [f"`{f.name}`" for f in fields if f.name not in TEXTS]
+    return [f"`{f.name}`" for f in fields if f.name not in (*TEXTS, *spec.partitioned_by)]
 
 
 def _fields_lacking(
