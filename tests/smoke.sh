@@ -38,6 +38,6 @@ printf 'tables: {location: tables}\nsource: {format: text, path: notes}\n' > ing
 printf 'tables: {location: tables}\nextractor: {kind: dictionary}\n' > extract.yml
 submit() { "$root/.venv/bin/spark-submit" --py-files "$root/dist/spanlake.zip" "$@" 2>> log; }
 submit where.py || { cat log; exit 1; }
-submit ingest.py --config ingest.yml | grep -E 'sentences_written +2' || { cat log; exit 1; }
+submit ingest.py --config ingest.yml | grep -E 'notes_new +1' || { cat log; exit 1; }
 submit extract.py --config extract.yml | grep -E 'units_read +2' || { cat log; exit 1; }
 echo "zip: ok"
