@@ -263,6 +263,12 @@ def test_a_wrapped_line_is_one_line() -> None:
     assert ["-" * bool(said.negated) for said in found[:3]] == wanted
 
 
+def test_a_finding_may_end_with_a_line_break_before_a_sign() -> None:
+    text = "was ruled out\n(-).... no "
+    found = _add(text, [entity_at(text, 4, 14, "problem")])
+    assert all(entity.text in ("(-)", "no") for entity in found.entities[1:])
+
+
 def test_added_modifiers_know_their_sentence() -> None:
     text, entities, _ = _read("Well.\nPatient denies:\n- «-fever»\n")
     sentences = split(text)

@@ -121,6 +121,7 @@ def _signs_in_front(note: NoteForm, place: int) -> bool:
     start, _ = note.line_at(place)
     signs = note.places(SIGN_IN_BRACKETS)
     sign = signs[bisect_left(signs, start)]
-    if note.starts[bisect_left(note.starts, start)] < sign:
+    at = bisect_left(note.starts, start)
+    if at < len(note.starts) and note.starts[at] < sign:
         return False
     return LINE_LEAD.fullmatch(note.text, start, sign) is not None
