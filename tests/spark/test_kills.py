@@ -142,7 +142,8 @@ def test_a_job_killed_at_any_commit_is_completed_by_the_next(tables, undisturbed
     if had_ended:  # the run may have been idle, and only one that works sweeps dead leases
         shutil.rmtree(Path(tables.config.location) / "_leases", ignore_errors=True)
     check(tables, undisturbed)
-    states = Counter(row.state for row in tables.read("runs").collect())
+    rows = tables.read("runs").collect() if tables.exists("runs") else []
+    states = Counter(row.state for row in rows)
     assert states["done"] == 1 or had_ended
     assert states["lost"] <= (1 if claimed else 0)
     if way == "driver" and last < 2:
