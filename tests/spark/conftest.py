@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import tarfile
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from notes_source import jsonl_source
 from spanlake.core.config import ExtractConfig, TablesConfig
 from spanlake.spark.tables import Tables
+
+# Three invented notes, ingested and read by the dictionary with the code of commit 5e06ce3.
+OLD = Path(__file__).parent / "old_tables.tar.gz"
+
+
+@pytest.fixture
+def old(spark, tmp_path):
+    """Tables of the older layout."""
+    folder = tmp_path / "tables"
+    with tarfile.open(OLD) as packed:
+        packed.extractall(folder, filter="data")
+    for path in folder.rglob("*"):
+        os.utime(path)  # Delta drops logs of more than 30 days
+    return Tables(spark, TablesConfig(location=str(folder)))
 
 
 @pytest.fixture

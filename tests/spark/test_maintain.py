@@ -7,12 +7,10 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
 
-from spanlake.core.config import TablesConfig
 from spanlake.core.errors import DataError, PlanError
 from spanlake.models import model_fingerprint
 from spanlake.spark import maintain as upkeep
@@ -23,19 +21,7 @@ from spanlake.spark.maintain import maintain, purge, upgrade
 from spanlake.spark.plan import last_plan
 from spanlake.spark.tables import Tables
 
-# Three invented notes, ingested and read by the dictionary with the code of commit 5e06ce3.
-OLD = Path(__file__).parent / "old_tables.tar.gz"
 NOTES = {"a": "No fever. Given aspirin.", "b": "Chest pain since Monday.", "c": "No cough."}
-
-
-@pytest.fixture
-def old(spark, tmp_path):
-    folder = tmp_path / "tables"
-    with tarfile.open(OLD) as packed:
-        packed.extractall(folder, filter="data")
-    for path in folder.rglob("*"):
-        os.utime(path)  # Delta drops logs of more than 30 days
-    return Tables(spark, TablesConfig(location=str(folder)))
 
 
 class Killed(BaseException):

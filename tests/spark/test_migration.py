@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tarfile
-from pathlib import Path
-
 import pytest
 from pyspark.sql import types as T
 
-from spanlake.core.config import TablesConfig
 from spanlake.core.errors import DataError
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import FACTS, facts_of, ingest
 from spanlake.spark.maintain import upgrade
 from spanlake.spark.runs import Run
 from spanlake.spark.schemas import TABLES
-from spanlake.spark.tables import Tables
-
-# Three invented notes, ingested and read by the dictionary with the code of commit 5e06ce3.
-OLD = Path(__file__).parent / "old_tables.tar.gz"
-
-
-@pytest.fixture
-def old(spark, tmp_path):
-    folder = tmp_path / "tables"
-    with tarfile.open(OLD) as packed:
-        packed.extractall(folder, filter="data")
-    for path in folder.rglob("*"):
-        os.utime(path)  # Delta drops logs of more than 30 days
-    return Tables(spark, TablesConfig(location=str(folder)))
 
 
 def test_old_tables_take_new_rows_and_keep_their_own(old, source, config):
