@@ -176,6 +176,11 @@ class TableRows:
             self._cells[start] = [_stripped(one) for one in found if one.group().strip()]
         return self._cells[start]
 
+    def _column(self, place: int) -> int:
+        """Return the number of the cell that holds a place; 0 where none does."""
+        cells = enumerate(self.cells(place))
+        return next((i for i, cell in cells if cell.start <= place < cell.end), 0)
+
     def is_row(self, place: int) -> bool:
         """Tell whether the line at a place is a row: it has a number behind its first cell."""
         cells = self.cells(place)
@@ -188,8 +193,7 @@ class TableRows:
 
     def is_flag(self, place: int) -> bool:
         """Tell whether a place lies in a cell of its own, behind one with a number."""
-        cells = self.cells(place)
-        at = next((i for i, cell in enumerate(cells) if cell.start <= place < cell.end), 0)
+        cells, at = self.cells(place), self._column(place)
         alone = at > 0 and FLAG.fullmatch(self.text, cells[at].start, cells[at].end) is not None
         return alone and any(NUMBER.match(self.text, cell.start) for cell in cells[1:at])
 
@@ -204,8 +208,7 @@ class TableRows:
 
         A line above says so, or the cell holds a range and one before it in its row a number.
         """
-        cells = self.cells(span.start)
-        at = next((i for i, cell in enumerate(cells) if cell.start <= span.start < cell.end), 0)
+        cells, at = self.cells(span.start), self._column(span.start)
         if at < 1 or not any(NUMBER.match(self.text, cell.start) for cell in cells[1:at]):
             return False
         if RANGE.match(self.text, span.start) and cells[at].start == span.start:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 from pyspark.sql import Column, DataFrame
@@ -27,6 +28,7 @@ from spanlake.spark.plan import (
     Unread,
     claim,
     finish,
+    heartbeats,
     last_plan,
     record,
     slices_for,
@@ -182,10 +184,7 @@ class _Extraction:
         return replace(plan, run_id=self.run.run_id)
 
     def _take_over(self, plan: Plan) -> Plan:
-        def beats() -> int:
-            events = self.tables.read("plan_events").where(F.col("run_id") == plan.run_id)
-            return int(events.where(F.col("event") == "heartbeat").count())
-
+        beats = partial(heartbeats, self.tables, plan)
         lives = owner_lives(self.tables, plan.run_id, beats, wait=self.options.wait)
         if lives is not False:
             raise PlanError(

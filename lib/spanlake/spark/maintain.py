@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from spanlake.core.errors import DataError, PlanError
 from spanlake.spark.extract import record_lost
 from spanlake.spark.infer import slots_of
 from spanlake.spark.leases import owner_lives, remove
-from spanlake.spark.plan import KEY, Plan, finish, last_plan, take_over
+from spanlake.spark.plan import KEY, Plan, finish, heartbeats, last_plan, take_over
 from spanlake.spark.runs import Run, retrying
 from spanlake.spark.schemas import TABLES
 from spanlake.spark.tables import Tables
@@ -180,7 +180,7 @@ def _abandon(tables: Tables, run_id: str, which: str) -> list[str]:
         raise PlanError(f"--abandon: no open plan {which}; open: {ids}")
     given_up = []
     for plan in chosen:
-        if owner_lives(tables, plan.run_id, _beats(tables, plan), wait=True):
+        if owner_lives(tables, plan.run_id, partial(heartbeats, tables, plan), wait=True):
             living = f"plan {plan.plan_id} is being worked on by run {plan.run_id}"
             if which != "all":
                 raise PlanError(f"--abandon: {living}")
@@ -192,14 +192,6 @@ def _abandon(tables: Tables, run_id: str, which: str) -> list[str]:
         finish(tables, mine, "abandoned")
         given_up.append(plan.plan_id)
     return given_up
-
-
-def _beats(tables: Tables, plan: Plan) -> Callable[[], int]:
-    def beats() -> int:
-        events = tables.read("plan_events").where(F.col("plan_id") == plan.plan_id)
-        return int(events.where(F.col("event") == "heartbeat").count())
-
-    return beats
 
 
 def _drop_unneeded(tables: Tables) -> dict[str, int]:

@@ -353,6 +353,12 @@ def _counted(tables: Tables, plan: Plan) -> Plan:
     return replace(plan, **counts, planned=True)
 
 
+def heartbeats(tables: Tables, plan: Plan) -> int:
+    """Count the heartbeat events of the plan's owner."""
+    events = tables.read("plan_events").where(F.col("run_id") == plan.run_id)
+    return int(events.where(F.col("event") == "heartbeat").count())
+
+
 def finish(tables: Tables, plan: Plan, event: str = "finished") -> None:
     """Close the plan (`finished` or `abandoned`) and drop what it alone needed."""
     record(tables, plan, event, f"end:{plan.plan_id}")

@@ -230,11 +230,6 @@ class Tables:
         history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1")
         return int(history.collect()[0]["version"])
 
-    def rows_written(self, table: str) -> int:
-        """Return how many rows the table's last commit wrote, from Delta's own count."""
-        history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1")
-        return int(history.collect()[0]["operationMetrics"].get("numOutputRows", 0))
-
     def append(self, table: str, rows: DataFrame, app: str | None = None, number: int = 0) -> None:
         """Append rows of the table's columns in one commit.
 
