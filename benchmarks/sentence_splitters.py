@@ -24,8 +24,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spanlake.core.sentences import SPLITTER_VERSION
-from spanlake.core.sentences import split as spanlake_split
+from spanlake.text.sentences import SPLITTER_VERSION
+from spanlake.text.sentences import split as spanlake_split
 
 SIZES = "sentences | words: median / 90 % / 99 % | longest | over 100 | characters lost or doubled"
 Offsets = list[tuple[int, int]]

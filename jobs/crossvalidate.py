@@ -16,15 +16,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.corpora import ReadReport
-from spanlake.core.errors import ConfigError
+from spanlake.config.train import TaggerTrainConfig, load_train_config
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.train_config import TaggerTrainConfig, load_train_config
-from spanlake.report import reliability
-from spanlake.report.bootstrap import intervals, lines, of_notes, write_notes
-from spanlake.report.evaluation import Evaluation
-from spanlake.report.judged import judged
-from spanlake.report.scores import table
+from spanlake.corpora import ReadReport
+from spanlake.errors import ConfigError
+from spanlake.scoring import reliability
+from spanlake.scoring.bootstrap import intervals, lines, of_notes, write_notes
+from spanlake.scoring.evaluation import Evaluation
+from spanlake.scoring.judged import judged
+from spanlake.scoring.scores import table
 from spanlake.spark.arguments import parser, run_job
 
 

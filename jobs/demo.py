@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from spanlake.core.config import ExtractConfig, IngestConfig, load_config
+from spanlake.config.extract import ExtractConfig, IngestConfig, load_config
 from spanlake.spark.arguments import run_job, table_of
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest

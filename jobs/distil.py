@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from spanlake.core.config import load_config
-from spanlake.core.train_config import DistilConfig
+from spanlake.config.extract import load_config
+from spanlake.config.train import DistilConfig
 from spanlake.spark.arguments import parser, print_training, run_job
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from spanlake.core.config import EvaluateConfig, TablesConfig, load_config
-from spanlake.core.corpora import read_annotated
-from spanlake.core.encodings import codec_of
-from spanlake.core.errors import ConfigError
+from spanlake.config.base import codec_of
+from spanlake.config.extract import EvaluateConfig, TablesConfig, load_config
 from spanlake.core.labels import load_labels
+from spanlake.corpora import read_annotated
+from spanlake.errors import ConfigError
 from spanlake.models import model_fingerprint
-from spanlake.report.delivery import add_gold, add_outputs, check_given, deliver
-from spanlake.report.evaluation import Evaluation, evaluate_folder
+from spanlake.scoring.delivery import add_gold, add_outputs, check_given, deliver
+from spanlake.scoring.evaluation import Evaluation, evaluate_folder
 from spanlake.spark.arguments import parser, run_job
 from spanlake.spark.evaluate import evaluate_with_spark, store_gold, store_scores
 from spanlake.spark.runs import Run

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from spanlake.core.config import ExtractConfig, load_config
+from spanlake.config.extract import ExtractConfig, load_config
 from spanlake.spark.arguments import parser, run_job
 from spanlake.spark.extract import STEPS, extract
 from spanlake.spark.session import get_session

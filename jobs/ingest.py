@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from spanlake.core.config import IngestConfig, load_config
+from spanlake.config.extract import IngestConfig, load_config
 from spanlake.spark.arguments import parser, run_job, table_of
 from spanlake.spark.ingest import CHANGES, facts_of, ingest, length_percentiles
 from spanlake.spark.runs import Run

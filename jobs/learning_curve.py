@@ -11,11 +11,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from spanlake.core.errors import ConfigError
+from spanlake.config.train import TaggerTrainConfig, load_train_config
 from spanlake.core.labels import load_labels
-from spanlake.core.train_config import TaggerTrainConfig, load_train_config
-from spanlake.report.bootstrap import of_notes
-from spanlake.report.curve import figure, lines, points, write_csv
+from spanlake.errors import ConfigError
+from spanlake.scoring.bootstrap import of_notes
+from spanlake.scoring.curve import figure, lines, points, write_csv
 from spanlake.spark.arguments import parser, run_job
 
 

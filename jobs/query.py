@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from spanlake.core.config import ExtractConfig, load_config
+from spanlake.config.extract import ExtractConfig, load_config
 from spanlake.spark.arguments import parser, run_job
 from spanlake.spark.queries import open_tables, read_query, show_query
 from spanlake.spark.session import get_session

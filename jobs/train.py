@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.labels import load_labels
-from spanlake.core.train_config import (
+from spanlake.config.train import (
     BertTrainConfig,
     TaggerTrainConfig,
     TrainConfig,
     load_train_config,
 )
+from spanlake.core.labels import load_labels
 from spanlake.spark.arguments import parser, print_training, run_job
 from spanlake.training.datasets import read_gold
 

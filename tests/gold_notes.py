@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from spanlake.core.corpora import GoldNote
-from spanlake.core.spans import Annotation, Relation, entity_at
-from spanlake.core.units import Note
+from spanlake.core.types import Annotation, Note, Relation, entity_at
+from spanlake.corpora import GoldNote
 
 
 def gold_note(name: str, text: str, *parts: tuple[str, str], relations=()) -> GoldNote:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.config import IngestConfig
+from spanlake.config.extract import IngestConfig
 
 
 def jsonl_source(folder: Path, notes: dict[str, str] | list[Any], **options: Any) -> IngestConfig:

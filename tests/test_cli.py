@@ -8,12 +8,12 @@ import re
 import pytest
 
 from spanlake.cli import main
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import read_ann
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import load_labels
-from spanlake.core.units import Note
+from spanlake.core.types import Note
+from spanlake.corpora import read_ann
 from spanlake.models import load_extractor
-from spanlake.models.annotate import annotate
+from spanlake.predict import annotate
 
 SIX = {"precision", "recall", "f1", "tp", "fp", "fn"}
 TEXT = "No fever\r\nor chills.\tTakes aspirin 81 mg daily. \U0001f600 Left knee pain.\n"

@@ -11,15 +11,15 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from spanlake.core.config import EvaluateConfig, ExtractConfig, IngestConfig, load_config
-from spanlake.core.labels import LAYERS, load_labels
-from spanlake.core.train_config import (
+from spanlake.config.extract import EvaluateConfig, ExtractConfig, IngestConfig, load_config
+from spanlake.config.train import (
     BertTrainConfig,
     DistilConfig,
     MaskedTrainConfig,
     TaggerTrainConfig,
     load_train_config,
 )
+from spanlake.core.labels import LAYERS, load_labels
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

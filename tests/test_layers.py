@@ -19,11 +19,11 @@ def loaded_by(module: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "spanlake.core.scoring",
-        "spanlake.core.corpora",
-        "spanlake.core.sentences",
-        "spanlake.core.config",
-        "spanlake.core.merging",
+        "spanlake.scoring.metrics",
+        "spanlake.corpora",
+        "spanlake.text.sentences",
+        "spanlake.config.extract",
+        "spanlake.core.assemble",
         "spanlake.models.dictionary",
         "spanlake.models.loading",
         "spanlake.cli",

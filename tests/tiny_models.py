@@ -50,7 +50,7 @@ def tiny_bert(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     import transformers
 
     from spanlake.models.network import load_weights
-    from spanlake.models.pieces import checkpoint_tokenizer
+    from spanlake.models.tokenization import checkpoint_tokenizer
     from spanlake.training.datasets import pair_classes
 
     labels = load_labels("kiwi")

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from spanlake import __version__
-from spanlake.core.config import (
+from spanlake.config.base import codec_of, told_keys
+from spanlake.config.extract import (
     EvaluateConfig,
     ExtractConfig,
     ExtractorConfig,
@@ -32,14 +33,13 @@ from spanlake.core.config import (
     TablesConfig,
     load_config,
 )
-from spanlake.core.config_file import told_keys
-from spanlake.core.encodings import codec_of
-from spanlake.core.errors import ConfigError, SpanlakeError
 from spanlake.core.labels import load_labels
+from spanlake.errors import ConfigError, SpanlakeError
 from spanlake.models import load_extractor
 from spanlake.models.loading import missing_packages
-from spanlake.report.changes import Changed, change_lines, change_rows, changes
-from spanlake.report.delivery import (
+from spanlake.predict import annotate_folder
+from spanlake.scoring.changes import Changed, change_lines, change_rows, changes
+from spanlake.scoring.delivery import (
     ENCODING_HELP,
     add_gold,
     add_outputs,
@@ -47,9 +47,8 @@ from spanlake.report.delivery import (
     check_given,
     deliver,
 )
-from spanlake.report.error_table import write_rows
-from spanlake.report.evaluation import Evaluation, evaluate_extractor, evaluate_folder
-from spanlake.report.folder import annotate_folder
+from spanlake.scoring.error_table import write_rows
+from spanlake.scoring.evaluation import Evaluation, evaluate_extractor, evaluate_folder
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +260,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from spanlake.report.bootstrap import differences, lines, of_notes, read_notes  # numpy
+    from spanlake.scoring.bootstrap import differences, lines, of_notes, read_notes  # numpy
 
     both = (arguments.ours, arguments.theirs)
     if arguments.to:

@@ -14,9 +14,9 @@ import pytest
 from spanlake.core.assertion_rules import RULES_VERSION, add_assertions
 from spanlake.core.assertions import PATIENT, assertions
 from spanlake.core.labels import load_labels
-from spanlake.core.sentences import split
-from spanlake.core.spans import Annotation, Entity, Relation, Span, entity_at
-from spanlake.models.annotate import pipeline_fingerprint
+from spanlake.core.types import Annotation, Entity, Relation, Span, entity_at
+from spanlake.predict import pipeline_fingerprint
+from spanlake.text.sentences import split
 
 KIWI = load_labels("kiwi")
 FINDING = re.compile(r"«(?P<said>[-?+]+|@[^:»]+:)(?P<text>[^»|]+)(?:\|(?P<label>\w+))?»", re.DOTALL)
@@ -284,7 +284,7 @@ def test_added_modifiers_know_their_sentence() -> None:
 
 def test_the_rules_belong_to_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     before = pipeline_fingerprint("model", "1")
-    monkeypatch.setattr("spanlake.models.annotate.RULES_VERSION", RULES_VERSION + "x")
+    monkeypatch.setattr("spanlake.predict.RULES_VERSION", RULES_VERSION + "x")
     assert pipeline_fingerprint("model", "1") != before
 
 

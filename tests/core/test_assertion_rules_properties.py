@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from spanlake.core.assertion_rules import add_assertions
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.sentences import split
-from spanlake.core.spans import Annotation, Entity, entity_at
+from spanlake.core.types import Annotation, Entity, entity_at
+from spanlake.text.sentences import split
 
 PIECES = """no denies mother fever aspirin or , and vs ? : . ( [ ] [x] ☐ | - (-) YES NO N 0 ....
 ____ possible not~seen was~ruled~out family~history FH FAMILY~HISTORY: Patient~denies: r/o neg אב 😀

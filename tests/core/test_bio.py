@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanlake.core.bio import decode, encode, legal, tag_names, words
-from spanlake.core.errors import DataError
-from spanlake.core.spans import Entity, Span, entity_at
+from spanlake.core.types import Entity, Span, entity_at
+from spanlake.errors import DataError
 
 LABELS = ("problem", "GENE-Y")
 TEXTS = st.text(alphabet="ab1 _-.\r\n\t\f\x0b\u00a0é\u0301İ🩺", max_size=40)

@@ -8,7 +8,7 @@ import pytest
 
 from spanlake.core.cleaning import clean
 from spanlake.core.labels import load_labels
-from spanlake.core.spans import Annotation, Entity, Relation, entity_at
+from spanlake.core.types import Annotation, Entity, Relation, entity_at
 
 KIWI = load_labels("kiwi")
 

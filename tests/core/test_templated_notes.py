@@ -15,8 +15,8 @@ from pathlib import Path
 from spanlake.core.assertion_rules import add_assertions
 from spanlake.core.assertions import PATIENT, assertions
 from spanlake.core.labels import load_labels
-from spanlake.core.sentences import split
-from spanlake.core.spans import Annotation, entity_at
+from spanlake.core.types import Annotation, entity_at
+from spanlake.text.sentences import split
 
 KIWI = load_labels("kiwi")
 NOTES = Path(__file__).with_name("templated_notes.jsonl")

@@ -4,8 +4,8 @@ import argparse
 
 import pytest
 
-from spanlake.core.config import IngestConfig
-from spanlake.core.errors import DataError
+from spanlake.config.extract import IngestConfig
+from spanlake.errors import DataError
 from spanlake.spark.arguments import parser, run_job
 
 

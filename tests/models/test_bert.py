@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.bio import words
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import OffsetError
-from spanlake.core.spans import Entity, entity_at
-from spanlake.core.units import Extraction, Unit
+from spanlake.core.types import Entity, Extraction, Unit, entity_at
+from spanlake.errors import OffsetError
 from spanlake.models.bert import Bert
 from spanlake.models.checkpoints import fingerprint_of_config
 
@@ -246,7 +245,7 @@ def test_the_fingerprint_changes_with_answers_only_and_needs_no_torch(
     assert {fingerprint_of_config(config) for config in same} == {bert.fingerprint}
     assert len({fingerprint_of_config(c) for c in other} | {bert.fingerprint}) == 5
     code = (
-        "import sys; from spanlake.core.config import ExtractorConfig;"
+        "import sys; from spanlake.config.extract import ExtractorConfig;"
         "from spanlake.models.checkpoints import fingerprint_of_config as f;"
         f"print(f(ExtractorConfig.model_validate({json.loads(bert.config.model_dump_json())!r})));"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"

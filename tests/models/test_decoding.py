@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanlake.core.bio import legal, tag_names, words
-from spanlake.core.errors import ConfigError, ModelError
 from spanlake.core.labels import load_labels
+from spanlake.errors import ConfigError, ModelError
 from spanlake.models.decoding import best_path, check_label_map, split_prefix, tag_decoder
 
 KIWI = load_labels("kiwi")

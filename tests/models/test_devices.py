@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from spanlake.core.errors import ModelError, TransientError
-from spanlake.core.units import Unit
+from spanlake.core.types import Unit
+from spanlake.errors import ModelError, TransientError
 from spanlake.models import devices
-from spanlake.models.guard import extract_safely
+from spanlake.models.safe_extract import extract_safely
 
 LOST = "CUDA error: uncorrectable ECC error encountered"
 HOLD = (
@@ -24,8 +24,8 @@ HOLD = (
 )
 LOSE = f"""
 from spanlake.models import devices
-from spanlake.models.guard import extract_safely
-from spanlake.core.units import Unit
+from spanlake.models.safe_extract import extract_safely
+from spanlake.core.types import Unit
 class Broken:
     def extract(self, units):
         raise RuntimeError("{LOST}")

@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spanlake.core.bio import words
-from spanlake.core.errors import ConfigError
 from spanlake.core.labels import load_labels
-from spanlake.core.units import Unit
+from spanlake.core.types import Unit
+from spanlake.errors import ConfigError
 from spanlake.models import Extractor
 from spanlake.models.dictionary import Dictionary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spanlake.core.labels import load_labels
-from spanlake.core.units import Unit
+from spanlake.core.types import Unit
 from spanlake.models.dictionary import Dictionary
 
 DICTIONARY = Dictionary(load_labels("kiwi"))

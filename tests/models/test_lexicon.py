@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from spanlake.core.bio import WORD
-from spanlake.core.errors import ConfigError
 from spanlake.core.labels import load_labels
+from spanlake.errors import ConfigError
 from spanlake.models.lexicon import Lexicon, compiled, load_lexicon, terms_of, trie_of
 
 KIWI = load_labels("kiwi")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ConfigError, ModelError
-from spanlake.core.units import Unit
+from spanlake.config.extract import ExtractorConfig
+from spanlake.core.types import Unit
+from spanlake.errors import ConfigError, ModelError
 from spanlake.models.bert import Bert
 
 pytestmark = pytest.mark.model
@@ -98,7 +98,7 @@ def test_a_byte_level_tokenizer_gives_every_word_its_own_pieces(tmp_path: Path) 
     import transformers
 
     from spanlake.models.network import load_weights
-    from spanlake.models.pieces import checkpoint_tokenizer
+    from spanlake.models.tokenization import checkpoint_tokenizer
 
     tokenizer = tokenizers.ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -151,7 +151,7 @@ def _byte_level(folder: Path, *before: object) -> Path:
 def test_a_word_has_the_pieces_that_it_has_in_running_text(tmp_path: Path) -> None:
     from tokenizers.pre_tokenizers import Digits
 
-    from spanlake.models.pieces import pieces_of
+    from spanlake.models.tokenization import pieces_of
 
     pieces = pieces_of(_byte_level(tmp_path / "plain"))
     [pain] = pieces.of(["pain"])
@@ -163,8 +163,8 @@ def test_a_word_has_the_pieces_that_it_has_in_running_text(tmp_path: Path) -> No
 def test_without_torch_the_extra_to_install_is_named(tiny_bert: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from spanlake.core.config import ExtractorConfig\n"
-        "from spanlake.core.errors import ModelError\n"
+        "from spanlake.config.extract import ExtractorConfig\n"
+        "from spanlake.errors import ModelError\n"
         "from spanlake.models.bert import Bert\n"
         "try:\n"
         f"    Bert(ExtractorConfig(kind='bert', model={str(tiny_bert)!r}))\n"

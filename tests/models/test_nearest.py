@@ -7,8 +7,7 @@ import random
 import pytest
 
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.spans import Entity, Relation, entity_at
-from spanlake.core.units import Unit
+from spanlake.core.types import Entity, Relation, Unit, entity_at
 from spanlake.models.dictionary import Dictionary
 from spanlake.models.lexicon import load_lexicon
 from spanlake.models.nearest import Linker

@@ -5,7 +5,7 @@ import pytest
 
 from spanlake.core.bio import words
 from spanlake.core.labels import load_labels
-from spanlake.core.spans import Entity, entity_at
+from spanlake.core.types import Entity, entity_at
 from spanlake.models.tagger.pair_features import feature_count, pair_features, word_spans
 
 KIWI = load_labels("kiwi")

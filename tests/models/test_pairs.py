@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spanlake.core.bio import words
 from spanlake.core.labels import load_labels
-from spanlake.core.spans import Entity, Span, entity_at
+from spanlake.core.types import Entity, Span, entity_at
 from spanlake.models.pairs import candidates, crop, mark, pair_ids
 
 KIWI = load_labels("kiwi")

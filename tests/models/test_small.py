@@ -11,14 +11,14 @@ import pytest
 
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import read_brat
-from spanlake.core.errors import ModelError
-from spanlake.core.units import Unit
+from spanlake.config.extract import ExtractorConfig
+from spanlake.core.types import Unit
+from spanlake.corpora import read_brat
+from spanlake.errors import ModelError
 from spanlake.models import load_extractor
 from spanlake.models.loading import bundled
-from spanlake.models.scoring import pooled, score_extractor
 from spanlake.models.tagger.reader import threads
+from spanlake.scoring.score_extractor import pooled, score_extractor
 
 MOST_BYTES = 48 * 1024 * 1024
 QUIET = """

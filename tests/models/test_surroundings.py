@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from spanlake.core.bio import words
-from spanlake.core.units import Unit
+from spanlake.core.types import Unit
 from spanlake.models.windows import cut
 
 pytestmark = pytest.mark.model
 pytest.importorskip("transformers", reason="make setup")
 
-from spanlake.models.pieces import Pieces, pieces_of  # noqa: E402
 from spanlake.models.surroundings import placed_sequences, surroundings  # noqa: E402
+from spanlake.models.tokenization import Pieces, pieces_of  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ConfigError, ModelError
+from spanlake.config.extract import ExtractorConfig
+from spanlake.errors import ConfigError, ModelError
 from spanlake.models import load_extractor, model_fingerprint
 from spanlake.models.loading import bundled
 from spanlake.models.tagger.calibration import Calibration

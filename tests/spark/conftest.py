@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from notes_source import jsonl_source
-from spanlake.core.config import ExtractConfig, TablesConfig
+from spanlake.config.extract import ExtractConfig, TablesConfig
 from spanlake.spark.tables import Tables
 
 # Three invented notes, ingested and read by the dictionary with the code of commit 5e06ce3.

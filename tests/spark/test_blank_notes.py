@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from spanlake.core.errors import DataError
+from spanlake.core.assemble import merge
 from spanlake.core.labels import load_labels
-from spanlake.core.merging import merge
-from spanlake.core.sentences import split
-from spanlake.core.units import Note
+from spanlake.core.types import Note
+from spanlake.errors import DataError
 from spanlake.spark.ingest import has_text
 from spanlake.spark.plan import unit_rows
+from spanlake.text.sentences import split
 
 TEXTS = ["", " \r\n\t", "\ufeff", "\ufeff\u2028 \x1c", "a", "\ufeffa", ".", "\u200b", "\x85\xa0"]
 

@@ -9,20 +9,20 @@ import pytest
 from pyspark import SparkContext
 
 from notes_source import jsonl_source
-from spanlake.core.config import ExtractConfig, ExtractorConfig, TablesConfig
-from spanlake.core.errors import ConfigError, PlanError
+from spanlake.config.extract import ExtractConfig, ExtractorConfig, TablesConfig
+from spanlake.core.assemble import DERIVE_VERSION
 from spanlake.core.labels import load_labels
-from spanlake.core.merging import DERIVE_VERSION
-from spanlake.core.sentences import split
-from spanlake.core.units import Note
-from spanlake.models.annotate import annotate, pipeline_fingerprint
+from spanlake.core.types import Note
+from spanlake.errors import ConfigError, PlanError
 from spanlake.models.dictionary import Dictionary
+from spanlake.predict import annotate, pipeline_fingerprint
 from spanlake.spark.derive import derive_run
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import ingest
 from spanlake.spark.plan import last_plan
 from spanlake.spark.summary import summary
 from spanlake.spark.tables import Tables
+from spanlake.text.sentences import split
 
 NOTES = {
     "a": "No fever or chills. Takes aspirin 81 mg daily.\nLeft knee pain is worse.",

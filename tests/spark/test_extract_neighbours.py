@@ -13,11 +13,11 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.config import ExtractorConfig  # noqa: E402
-from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
-from spanlake.core.units import Note  # noqa: E402
+from spanlake.config.extract import ExtractorConfig  # noqa: E402
+from spanlake.config.train import TaggerTrainConfig  # noqa: E402
+from spanlake.core.types import Note  # noqa: E402
 from spanlake.models import load_extractor  # noqa: E402
-from spanlake.models.annotate import annotate  # noqa: E402
+from spanlake.predict import annotate  # noqa: E402
 from spanlake.spark.extract import extract  # noqa: E402
 from spanlake.spark.ingest import ingest  # noqa: E402
 from spanlake.training.tagger import train_tagger  # noqa: E402

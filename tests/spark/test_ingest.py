@@ -10,8 +10,8 @@ import pytest
 from pyspark import SparkContext
 
 from notes_source import jsonl_source
-from spanlake.core.config import IngestConfig
-from spanlake.core.errors import ConfigError, DataError
+from spanlake.config.extract import IngestConfig
+from spanlake.errors import ConfigError, DataError
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import compared, facts_of, ingest, length_percentiles
 from spanlake.spark.queries import run_query

@@ -13,8 +13,8 @@ import pytest
 import spanlake
 from kills import Commits, Killed, Progress, dying
 from notes_source import jsonl_source
-from spanlake.core.config import ExtractConfig, TablesConfig
-from spanlake.core.errors import PlanError
+from spanlake.config.extract import ExtractConfig, TablesConfig
+from spanlake.errors import PlanError
 from spanlake.spark import extract as extract_module
 from spanlake.spark import leases, plan
 from spanlake.spark.derive import derive_run, merged_notes

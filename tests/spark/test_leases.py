@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from spanlake.core.config import TablesConfig
+from spanlake.config.extract import TablesConfig
 from spanlake.spark import leases
 from spanlake.spark.leases import Lease, identity, is_alive, owner_lives, remove
 from spanlake.spark.tables import Tables

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spanlake.core.errors import DataError, PlanError
+from spanlake.errors import DataError, PlanError
 from spanlake.models import model_fingerprint
 from spanlake.spark import maintain as upkeep
 from spanlake.spark.extract import extract

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pyspark.sql import types as T
 
-from spanlake.core.errors import DataError
+from spanlake.errors import DataError
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import FACTS, facts_of, ingest
 from spanlake.spark.maintain import upgrade

@@ -7,10 +7,9 @@ import hashlib
 import pytest
 
 from notes_source import jsonl_source
-from spanlake.core.config import ExtractorConfig, TablesConfig
-from spanlake.core.errors import DataError, PlanError
-from spanlake.core.sentences import split
-from spanlake.core.units import Extraction, Unit, units_of
+from spanlake.config.extract import ExtractorConfig, TablesConfig
+from spanlake.core.types import Extraction, Unit, units_of
+from spanlake.errors import DataError, PlanError
 from spanlake.spark import infer, leases, plan, small_runs
 from spanlake.spark.extract import extract
 from spanlake.spark.infer import Wave
@@ -18,6 +17,7 @@ from spanlake.spark.ingest import ingest
 from spanlake.spark.leases import Lease, identity
 from spanlake.spark.summary import summary
 from spanlake.spark.tables import Tables
+from spanlake.text.sentences import split
 
 WAYS = pytest.mark.parametrize("way", ["driver", "spark"])
 NOTES = {"a": "No fever.\nTakes aspirin.", "b": "No fever.\nHeadache."}

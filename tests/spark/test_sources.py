@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spanlake.core.config import IngestConfig, load_config
-from spanlake.core.errors import ConfigError, DataError
-from spanlake.core.units import NOTE_COLUMNS
+from spanlake.config.extract import IngestConfig, load_config
+from spanlake.core.types import NOTE_COLUMNS
+from spanlake.errors import ConfigError, DataError
 from spanlake.spark import files
 from spanlake.spark.ingest import ingest
 from spanlake.spark.sources import TAKEN, refuse_faults

@@ -10,8 +10,8 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from spanlake.core.config import TablesConfig
-from spanlake.core.errors import ConfigError, DataError
+from spanlake.config.extract import TablesConfig
+from spanlake.errors import ConfigError, DataError
 from spanlake.spark.schemas import TABLES
 from spanlake.spark.session import QUOTING
 from spanlake.spark.tables import Tables

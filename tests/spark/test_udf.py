@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from pyspark.errors import PythonException
 
-from spanlake.core.config import ExtractorConfig
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import load_labels
-from spanlake.core.units import Note
-from spanlake.models.annotate import annotate
+from spanlake.core.types import Note
 from spanlake.models.dictionary import Dictionary
+from spanlake.predict import annotate
 from spanlake.spark.udf import RESULT, register
 
 TEXTS = ["No fever.\nTakes aspirin 81 mg daily.", None, "", "Severe headache \U0001f600 and cough."]

@@ -18,11 +18,11 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-from spanlake.core.corpora import GoldNote, write_brat  # noqa: E402
-from spanlake.core.errors import ConfigError, DataError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.models.pieces import Pieces, pieces_of  # noqa: E402
+from spanlake.corpora import GoldNote, write_brat  # noqa: E402
+from spanlake.errors import ConfigError, DataError  # noqa: E402
 from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
+from spanlake.models.tokenization import Pieces, pieces_of  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
 from spanlake.training.auxiliary import Corpus, auxiliary_of, drawn  # noqa: E402
 from spanlake.training.datasets import examples_of  # noqa: E402

@@ -13,14 +13,14 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.config import ExtractorConfig  # noqa: E402
-from spanlake.core.errors import ConfigError  # noqa: E402
+from spanlake.config.extract import ExtractorConfig  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.core.units import Unit  # noqa: E402
-from spanlake.models.scoring import scored_notes  # noqa: E402
+from spanlake.core.types import Unit  # noqa: E402
+from spanlake.errors import ConfigError  # noqa: E402
 from spanlake.models.tagger.calibration import Calibration, heat  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
-from spanlake.report.judged import judged  # noqa: E402
+from spanlake.scoring.judged import judged  # noqa: E402
+from spanlake.scoring.score_extractor import scored_notes  # noqa: E402
 from spanlake.training.calibrating import (  # noqa: E402
     Observed,
     fit_calibration,

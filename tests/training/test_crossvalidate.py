@@ -15,8 +15,8 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.corpora import write_brat  # noqa: E402
-from spanlake.report.bootstrap import read_notes  # noqa: E402
+from spanlake.corpora import write_brat  # noqa: E402
+from spanlake.scoring.bootstrap import read_notes  # noqa: E402
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "crossvalidate.py"
 WRITTEN = {"calibration.json", "notes.json", "reliability.svg"}

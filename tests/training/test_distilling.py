@@ -13,10 +13,10 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.config import ExtractorConfig  # noqa: E402
-from spanlake.core.errors import ConfigError, ModelError  # noqa: E402
-from spanlake.core.train_config import DistilConfig, TaggerTrainConfig  # noqa: E402
-from spanlake.core.units import Unit  # noqa: E402
+from spanlake.config.extract import ExtractorConfig  # noqa: E402
+from spanlake.config.train import DistilConfig, TaggerTrainConfig  # noqa: E402
+from spanlake.core.types import Unit  # noqa: E402
+from spanlake.errors import ConfigError, ModelError  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.training import distilling  # noqa: E402
 from spanlake.training.apart import learnt_by  # noqa: E402

@@ -10,9 +10,9 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.errors import ConfigError, DataError, ModelError  # noqa: E402
+from spanlake.config.train import TaggerTrainConfig  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
+from spanlake.errors import ConfigError, DataError, ModelError  # noqa: E402
 from spanlake.training import folds  # noqa: E402
 from spanlake.training.apart import check_apart, learnt_by  # noqa: E402
 from spanlake.training.tagger import train_tagger  # noqa: E402

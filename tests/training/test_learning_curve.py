@@ -13,10 +13,10 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.corpora import write_brat  # noqa: E402
-from spanlake.core.errors import ConfigError, DataError  # noqa: E402
-from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
-from spanlake.report.bootstrap import RATIOS  # noqa: E402
+from spanlake.config.train import TaggerTrainConfig  # noqa: E402
+from spanlake.corpora import write_brat  # noqa: E402
+from spanlake.errors import ConfigError, DataError  # noqa: E402
+from spanlake.scoring.bootstrap import RATIOS  # noqa: E402
 from spanlake.training import learning_curve  # noqa: E402
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "learning_curve.py"

@@ -13,12 +13,12 @@ pytest.importorskip("accelerate", reason="needs the train extra")
 
 import transformers  # noqa: E402
 
+from spanlake.config.train import MaskedTrainConfig  # noqa: E402
 from spanlake.core.bio import words  # noqa: E402
-from spanlake.core.errors import ConfigError  # noqa: E402
-from spanlake.core.train_config import MaskedTrainConfig  # noqa: E402
-from spanlake.core.units import Note  # noqa: E402
+from spanlake.core.types import Note  # noqa: E402
+from spanlake.errors import ConfigError  # noqa: E402
 from spanlake.models.network import load_checkpoint  # noqa: E402
-from spanlake.models.pieces import pieces_of  # noqa: E402
+from spanlake.models.tokenization import pieces_of  # noqa: E402
 from spanlake.training.masking import MaskedTrainer, WordMasker, masking_features  # noqa: E402
 from spanlake.training.pretraining import pretrain  # noqa: E402
 from spanlake.training.trainer import arguments_of  # noqa: E402

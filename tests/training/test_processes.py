@@ -19,8 +19,8 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.core.errors import ConfigError  # noqa: E402
-from spanlake.core.train_config import TaggerTrainConfig  # noqa: E402
+from spanlake.config.train import TaggerTrainConfig  # noqa: E402
+from spanlake.errors import ConfigError  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402
 from spanlake.training.processes import require_one  # noqa: E402
 from spanlake.training.tagger import train_tagger  # noqa: E402
@@ -30,7 +30,7 @@ TRAIN = """
 import hashlib, json, os, sys
 from pathlib import Path
 from gold_notes import NOTES
-from spanlake.core.train_config import TaggerTrainConfig
+from spanlake.config.train import TaggerTrainConfig
 from spanlake.training import batches, tagger
 
 read, weights = [], []

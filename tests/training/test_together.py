@@ -15,7 +15,7 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 
 from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.models.pieces import Pieces, pieces_of  # noqa: E402
+from spanlake.models.tokenization import Pieces, pieces_of  # noqa: E402
 from spanlake.training.datasets import examples_of  # noqa: E402
 from spanlake.training.joint import gold_targets, joint_features, parts_of  # noqa: E402
 from spanlake.training.together import Part, runs  # noqa: E402

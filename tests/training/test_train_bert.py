@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from gold_notes import NOTES, gold_note
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import DataError
-from spanlake.core.spans import Relation
-from spanlake.core.train_config import BertTrainConfig
-from spanlake.core.units import Unit
+from spanlake.config.extract import ExtractorConfig
+from spanlake.config.train import BertTrainConfig
+from spanlake.core.types import Relation, Unit
+from spanlake.errors import DataError
 
 pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
@@ -157,7 +156,7 @@ def test_entities_and_relations_that_a_sentence_boundary_cuts_are_counted() -> N
 
 def test_a_word_in_two_windows_is_learnt_in_one(tiny_base: Path) -> None:
     from spanlake.core.labels import load_labels
-    from spanlake.models.pieces import pieces_of
+    from spanlake.models.tokenization import pieces_of
 
     text = "denies chest pain or fever " * 8
     labels, pieces = load_labels("kiwi"), pieces_of(tiny_base)

@@ -19,19 +19,18 @@ import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from spanlake.cli import main  # noqa: E402
+from spanlake.config.extract import ExtractorConfig  # noqa: E402
 from spanlake.core.bio import words  # noqa: E402
-from spanlake.core.config import ExtractorConfig  # noqa: E402
-from spanlake.core.corpora import write_brat  # noqa: E402
-from spanlake.core.errors import ConfigError, DataError, ModelError  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.core.sentences import split  # noqa: E402
-from spanlake.core.spans import Annotation, entity_at  # noqa: E402
-from spanlake.core.units import Unit, units_of  # noqa: E402
-from spanlake.models.scoring import scored_notes  # noqa: E402
+from spanlake.core.types import Annotation, Unit, entity_at, units_of  # noqa: E402  # noqa: E402
+from spanlake.corpora import write_brat  # noqa: E402
+from spanlake.errors import ConfigError, DataError, ModelError  # noqa: E402
 from spanlake.models.tagger import reader  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
+from spanlake.scoring.score_extractor import scored_notes  # noqa: E402
+from spanlake.text.sentences import split  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
 from spanlake.training.averaging import AVERAGE  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402

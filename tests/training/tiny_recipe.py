@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.train_config import TaggerTrainConfig
+from spanlake.config.train import TaggerTrainConfig
 
 RATES: dict[str, Any] = {
     "learning_rate": 1e-2,

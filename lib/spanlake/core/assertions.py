@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Annotation, Relation
+from spanlake.core.types import Annotation, Relation
 
 ASSERTION_LABELS = ("negation", "uncertain", "subject")  # of the modifiers that the columns are of
 REJECTED = 0.5  # share of a threshold below which a relation is rejected; between them: undecided

@@ -11,8 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from spanlake.core.errors import DataError
-from spanlake.core.spans import Entity, Span
+from spanlake.core.types import Entity, Span
+from spanlake.errors import DataError
 
 OUTSIDE = "O"
 WORD = re.compile(r"\w+|[^\w\s]")

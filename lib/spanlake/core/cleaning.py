@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Annotation, Entity, Relation, Span
+from spanlake.core.types import Annotation, Entity, Relation, Span
 
 # Bullets, bars, list numbers, boxes and cues before a main entity, and what may stand behind it.
 LEAD = re.compile(

@@ -15,8 +15,8 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from spanlake.core.config_file import explained, on_one_line, read_yaml
-from spanlake.core.errors import ConfigError
+from spanlake.config.base import explained, on_one_line, read_yaml
+from spanlake.errors import ConfigError
 
 Layer = Literal["main", "modifier"]
 LAYERS: tuple[Layer, Layer] = ("main", "modifier")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from spanlake.core.config import ExtractorConfig
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.spans import Entity, Relation
-from spanlake.core.units import Extraction, Unit
+from spanlake.core.types import Entity, Extraction, Relation, Unit
 from spanlake.models.stats import Stats
 
 

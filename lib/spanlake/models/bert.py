@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.bio import words
-from spanlake.core.config import ExtractorConfig
 from spanlake.core.labels import LAYERS, Layer, load_labels
-from spanlake.core.spans import Entity, Relation, Span, check_offsets
-from spanlake.core.units import Extraction, Unit
+from spanlake.core.types import Entity, Extraction, Relation, Span, Unit, check_offsets
 from spanlake.models.checkpoints import checkpoints_fingerprint, locate
 from spanlake.models.decoding import check_label_map
-from spanlake.models.guard import extract_encodable
+from spanlake.models.safe_extract import extract_encodable
 from spanlake.models.stats import Stats
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ModelError
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import LabelSet, labels_digest, load_labels
+from spanlake.errors import ModelError
 from spanlake.models.loading import (
     MANIFEST,
     check_labels,

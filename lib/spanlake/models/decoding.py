@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from spanlake.core.bio import OUTSIDE, decode, legal, tag_names
-from spanlake.core.errors import ConfigError, ModelError
 from spanlake.core.labels import LabelSet, Layer
-from spanlake.core.spans import Entity, Span, entity_at
+from spanlake.core.types import Entity, Span, entity_at
+from spanlake.errors import ConfigError, ModelError
 from spanlake.models.marginals import TINY, LegalTags
 
 SCORE_DIGITS = 6  # what batch and machine leave unchanged in float32

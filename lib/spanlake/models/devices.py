@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.errors import ModelError, TransientError
+from spanlake.errors import ModelError, TransientError
 from spanlake.models.loading import missing_packages
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from spanlake.core.bio import WORD
-from spanlake.core.errors import ConfigError
 from spanlake.core.labels import LabelSet, Layer, labels_digest
-from spanlake.core.spans import Entity, Relation, entity_at
-from spanlake.core.units import SEPARATOR, Extraction, Unit
+from spanlake.core.types import SEPARATOR, Entity, Extraction, Relation, Unit, entity_at
+from spanlake.errors import ConfigError
 from spanlake.models.lexicon import Node, Pattern, any_of, compiled, load_lexicon, trie_of
 from spanlake.models.nearest import RULE_VERSION, Linker
 from spanlake.models.stats import Stats

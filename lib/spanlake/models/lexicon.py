@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spanlake.core.bio import WORD
-from spanlake.core.errors import ConfigError
+from spanlake.errors import ConfigError
 
 Pattern = tuple[str, re.Pattern[str]]  # label, regular expression
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from spanlake.core.assertions import ASSERTION_LABELS, REJECTED
-from spanlake.core.errors import ModelError
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Entity, Relation, Span
+from spanlake.core.types import Entity, Relation, Span
+from spanlake.errors import ModelError
 from spanlake.models.decoding import SCORE_DIGITS
 from spanlake.models.network import Network
 from spanlake.models.pairs import candidates, pair_ids

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from spanlake import __version__
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ModelError
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import LabelSet, labels_digest
+from spanlake.errors import ModelError
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from spanlake.core.bio import WORD
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Entity, Relation
+from spanlake.core.types import Entity, Relation
 from spanlake.models.lexicon import Lexicon
 
 RULE_VERSION = 1  # raise when the rule relates other entities by the same lists

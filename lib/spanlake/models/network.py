@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spanlake.core.errors import ModelError
+from spanlake.errors import ModelError
 from spanlake.models.batching import Tokens, pad, run_batched
 from spanlake.models.devices import gains_from_bf16, own_device
 from spanlake.models.loading import missing_packages
-from spanlake.models.pieces import Pieces, pieces_of
 from spanlake.models.stats import Stats
+from spanlake.models.tokenization import Pieces, pieces_of
 
 try:
     import torch

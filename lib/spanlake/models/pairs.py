@@ -12,8 +12,8 @@ from itertools import accumulate
 
 from spanlake.core.bio import words
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Entity, Span
-from spanlake.models.pieces import Pieces
+from spanlake.core.types import Entity, Span
+from spanlake.models.tokenization import Pieces
 
 MARKS = (("@", "$"), ("#", "^"))  # around the head, around the tail
 DEPTH = {sign: step for pair in MARKS for sign, step in zip(pair, (1, -1), strict=True)}

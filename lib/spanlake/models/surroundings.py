@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from spanlake.core.units import Unit
-from spanlake.models.pieces import Pieces
+from spanlake.core.types import Unit
+from spanlake.models.tokenization import Pieces
 from spanlake.models.windows import Cut
 
 TOKEN = re.compile(r"\w+|[^\w\s]|\n")  # words, and the ends of lines: headers and lists show

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from spanlake.core.labels import LabelSet, Layer
-from spanlake.core.spans import Entity, Span
+from spanlake.core.types import Entity, Span
 from spanlake.models.decoding import tag_decoder
 from spanlake.models.network import Network
 from spanlake.models.stats import Stats

@@ -13,8 +13,8 @@ from itertools import accumulate, chain
 
 import numpy as np
 
-from spanlake.core.spans import Span
-from spanlake.models.pieces import Pieces
+from spanlake.core.types import Span
+from spanlake.models.tokenization import Pieces
 
 Window = tuple[int, int]
 

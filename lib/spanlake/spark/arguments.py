@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from spanlake.core.config_file import told_keys
-from spanlake.core.errors import SpanlakeError
+from spanlake.config.base import told_keys
+from spanlake.errors import SpanlakeError
 from spanlake.models.loading import missing_packages
 
 TRAINING = ("torch", "transformers", "accelerate", "safetensors")  # the extra `train`

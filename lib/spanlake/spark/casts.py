@@ -6,7 +6,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from spanlake.core.errors import ConfigError
+from spanlake.errors import ConfigError
 
 IDS = ("note_id", "patient_id", "encounter_id")
 TEXT = (T.StringType, T.CharType, T.VarcharType, T.BinaryType, T.NullType)

@@ -10,7 +10,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
-from spanlake.core.errors import ConfigError
+from spanlake.errors import ConfigError
 
 CAST = "compare text with text, and use functions that give null (try_cast)"
 PLAIN = re.compile(r"\w{1,64}")

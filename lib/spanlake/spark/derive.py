@@ -12,11 +12,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from spanlake.core.errors import PlanError
+from spanlake.core.assemble import NoteResult, merge
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.merging import NoteResult, merge
-from spanlake.core.spans import Relation, Span, entity_at
-from spanlake.core.units import Extraction, Note, Sentence
+from spanlake.core.types import Extraction, Note, Relation, Sentence, Span, entity_at
+from spanlake.errors import PlanError
 from spanlake.spark.plan import MAX_TRANSIENT, Plan, in_pieces, units_of_plan
 from spanlake.spark.schemas import ANSWER, TABLES
 from spanlake.spark.tables import Tables

@@ -10,15 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 from pyspark.sql import Row, SparkSession
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import GoldNote
-from spanlake.core.counts import Scores
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.spans import Entity
+from spanlake.core.types import Entity
+from spanlake.corpora import GoldNote
 from spanlake.models import model_fingerprint
-from spanlake.models.scoring import ScoredNote, scored_notes
-from spanlake.report.evaluation import Evaluation, read_gold_notes
-from spanlake.report.scores import rows
+from spanlake.scoring.counts import Scores
+from spanlake.scoring.evaluation import Evaluation, read_gold_notes
+from spanlake.scoring.score_extractor import ScoredNote, scored_notes
+from spanlake.scoring.scores import rows
 from spanlake.spark.infer import cached_extractor
 from spanlake.spark.tables import Tables
 
@@ -26,7 +26,7 @@ from spanlake.spark.tables import Tables
 def evaluate_with_spark(
     spark: SparkSession, gold_notes: Path, extractor: ExtractorConfig, encoding: str = "utf-8"
 ) -> Evaluation:
-    """Score an extractor on gold notes, as `report.evaluation.evaluate_extractor` does."""
+    """Score an extractor on gold notes, as `scoring.evaluation.evaluate_extractor` does."""
     labels, extractor = load_labels(extractor.labels), extractor.located()
     gold, report = read_gold_notes(gold_notes, labels, encoding)
     slots = spark.sparkContext.defaultParallelism

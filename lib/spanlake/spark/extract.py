@@ -14,11 +14,11 @@ from typing import Any, Literal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from spanlake.core.config import ExtractConfig
-from spanlake.core.errors import DataError, PlanError
-from spanlake.core.merging import DERIVE_VERSION
+from spanlake.config.extract import ExtractConfig
+from spanlake.core.assemble import DERIVE_VERSION
+from spanlake.errors import DataError, PlanError
 from spanlake.models import model_fingerprint
-from spanlake.models.annotate import pipeline_fingerprint
+from spanlake.predict import pipeline_fingerprint
 from spanlake.spark.derive import derive_run
 from spanlake.spark.infer import Wave, infer_wave, slots_of
 from spanlake.spark.leases import Lease, owner_lives, remove

@@ -28,7 +28,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
-from spanlake.core.errors import ConfigError, DataError
+from spanlake.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 

@@ -23,13 +23,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ModelError, TransientError
-from spanlake.core.spans import Relation
-from spanlake.core.units import Extraction, Unit
+from spanlake.config.extract import ExtractorConfig
+from spanlake.core.types import Extraction, Relation, Unit
+from spanlake.errors import ModelError, TransientError
 from spanlake.models import Extractor, load_extractor
 from spanlake.models.devices import assign_gpus
-from spanlake.models.guard import extract_safely
+from spanlake.models.safe_extract import extract_safely
 from spanlake.spark.plan import KEY, Plan, work_of_plan
 from spanlake.spark.schemas import ANSWER, TIMING
 from spanlake.spark.tables import Tables

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from spanlake.core.config import IngestConfig
-from spanlake.core.errors import DataError
-from spanlake.core.units import NOTE_COLUMNS
+from spanlake.config.extract import IngestConfig
+from spanlake.core.types import NOTE_COLUMNS
+from spanlake.errors import DataError
 from spanlake.spark.clear import running, shown, unlogged
 from spanlake.spark.runs import CONFLICT
 from spanlake.spark.sources import FAULT, TAKEN, conditions, notes_from, refuse_faults

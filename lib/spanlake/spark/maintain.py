@@ -11,8 +11,8 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from spanlake.core.config import ExtractConfig
-from spanlake.core.errors import DataError, PlanError
+from spanlake.config.extract import ExtractConfig
+from spanlake.errors import DataError, PlanError
 from spanlake.spark.extract import record_lost
 from spanlake.spark.infer import slots_of
 from spanlake.spark.leases import owner_lives, remove

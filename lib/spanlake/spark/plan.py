@@ -19,15 +19,15 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from spanlake.core.config import ExtractConfig
-from spanlake.core.errors import PlanError
-from spanlake.core.sentences import SPLITTER_VERSION, split
-from spanlake.core.units import units_of
+from spanlake.config.extract import ExtractConfig
+from spanlake.core.types import units_of
+from spanlake.errors import PlanError
 from spanlake.spark.clear import clear_errors, running
 from spanlake.spark.leases import identity
 from spanlake.spark.runs import CONFLICT
 from spanlake.spark.schemas import TABLES
 from spanlake.spark.tables import TERMINAL, Tables
+from spanlake.text.sentences import SPLITTER_VERSION, split
 
 KEY = ["note_id", "text_sha256"]
 MAX_TRANSIENT = 3  # readings of a unit that may fail for reasons outside the text

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pyspark.sql import functions as F
 
-from spanlake.core.config import ExtractConfig
+from spanlake.config.extract import ExtractConfig
 from spanlake.spark.plan import Plan, record
 from spanlake.spark.tables import TERMINAL, Tables
 

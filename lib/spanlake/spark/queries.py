@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.errors import ParseException
 from pyspark.sql import DataFrame, SparkSession
 
-from spanlake.core.errors import ConfigError
+from spanlake.errors import ConfigError
 from spanlake.spark.clear import clear_errors, first_line
 from spanlake.spark.tables import Tables
 

@@ -15,8 +15,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from spanlake.core.csv_records import CsvFault, CsvReader, Dialect
 from spanlake.spark.files import Opener, Reader
+from spanlake.text.csv_records import CsvFault, CsvReader, Dialect
 
 UNREADABLE = "files cannot be read"
 UNDECODABLE = "files are not {} (convert them, or set source.encoding, for instance cp1252)"

@@ -110,7 +110,7 @@ ENTITY_FIELDS = (
     _field("start", INT, "code points of note_text, 0-based", null=False),
     _field("end", INT, "exclusive", null=False),
     _field("score", DOUBLE, "0 to 1; null where source is rule"),
-    _field("source", STRING, "model or rule (core/assertion_rules.py, core/cleaning.py)"),
+    _field("source", STRING, "model or rule (core/assertion_rules, core/cleaning.py)"),
     _field("negated", BOOL, "has a negation modifier; null: not known"),
     _field("uncertain", BOOL, "has an uncertain modifier; null: not known"),
     _field("subject", STRING, "patient, or who else is concerned; null: not known"),

@@ -13,7 +13,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
-from spanlake.core.errors import ConfigError
+from spanlake.errors import ConfigError
 
 # They write the message of a failed query to stderr, and a value that cannot be cast may be a note.
 QUOTING = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")

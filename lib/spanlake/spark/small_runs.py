@@ -13,11 +13,10 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from spanlake.core.config import ExtractorConfig
+from spanlake.config.extract import ExtractorConfig
+from spanlake.core.assemble import merge
 from spanlake.core.labels import load_labels
-from spanlake.core.merging import merge
-from spanlake.core.spans import Span
-from spanlake.core.units import Extraction, Note, Sentence
+from spanlake.core.types import Extraction, Note, Sentence, Span
 from spanlake.spark.derive import MERGED, publish, result_columns, to_extraction
 from spanlake.spark.infer import READ_WITH_TIMING, Task
 from spanlake.spark.plan import KEY, MAX_TRANSIENT, UNITS, Plan, unit_rows

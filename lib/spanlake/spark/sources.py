@@ -15,10 +15,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from spanlake.core.config import Expression, SourceConfig
-from spanlake.core.csv_records import Dialect
-from spanlake.core.errors import ConfigError, DataError
-from spanlake.core.units import NOTE_COLUMNS
+from spanlake.config.extract import Expression, SourceConfig
+from spanlake.core.types import NOTE_COLUMNS
+from spanlake.errors import ConfigError, DataError
 from spanlake.spark.casts import cast_to
 from spanlake.spark.clear import LONGEST, clear_errors, named, on_one_line
 from spanlake.spark.files import Files, Reader, is_hidden, source_files
@@ -30,6 +29,7 @@ from spanlake.spark.readers import (
     json_rows,
     text_reader,
 )
+from spanlake.text.csv_records import Dialect
 
 TAKEN, FAULT, PLACE = "taken", "spanlake_fault", "spanlake_place"
 OMOP = {  # NOTE, CDM 5.4

@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from spanlake.core.config import TablesConfig
-from spanlake.core.errors import ConfigError, DataError
+from spanlake.config.extract import TablesConfig
+from spanlake.errors import ConfigError, DataError
 from spanlake.spark.clear import is_missing
 from spanlake.spark.schemas import TABLES, Table
 

@@ -11,12 +11,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import DataError
+from spanlake.config.extract import ExtractorConfig
+from spanlake.core.assemble import NoteResult
 from spanlake.core.labels import LabelSet
-from spanlake.core.merging import NoteResult
-from spanlake.core.units import Note
-from spanlake.models.annotate import annotate
+from spanlake.core.types import Note
+from spanlake.errors import DataError
+from spanlake.predict import annotate
 from spanlake.spark.infer import cached_extractor
 from spanlake.spark.schemas import LINK
 

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import DataError
-from spanlake.core.note_table import read_note_table
+from spanlake.corpora import GoldNote
+from spanlake.corpora.note_table import read_note_table
+from spanlake.errors import DataError
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import ConfigError, DataError
+from spanlake.corpora import GoldNote
+from spanlake.errors import ConfigError, DataError
 from spanlake.models.loading import MANIFEST, UNKNOWN, find_folder, read_manifest
 from spanlake.models.tagger.folder import KIND
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from spanlake.core.corpora import GoldNote, ReadReport, read_brat, read_iob, read_jsonl, read_phee
-from spanlake.core.errors import DataError
+from spanlake.config.train import AuxiliaryNotes
 from spanlake.core.labels import LabelSet, labels_digest, load_labels
-from spanlake.core.train_config import AuxiliaryNotes
+from spanlake.corpora import GoldNote, ReadReport, read_brat, read_iob, read_jsonl, read_phee
+from spanlake.errors import DataError
 from spanlake.models.tagger.pair_features import feature_count
 from spanlake.models.tagger.reader import tag_counts
 from spanlake.training.datasets import Feature, examples_of

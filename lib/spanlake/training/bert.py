@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.corpora import GoldNote
+from spanlake.config.train import BertTrainConfig
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.train_config import BertTrainConfig
+from spanlake.corpora import GoldNote
 from spanlake.models.bert import Bert
 from spanlake.models.checkpoints import KIND, PARTS, TRAINED_OPTIONS, parts_of
 from spanlake.models.loading import file_digests, find_folder, write_manifest

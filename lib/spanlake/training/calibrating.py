@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet
+from spanlake.corpora import GoldNote
+from spanlake.errors import DataError
 from spanlake.models.tagger.calibration import TINY, Calibration, heat
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.reader import tag_counts

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from spanlake.core.bio import encode, tag_names, words
-from spanlake.core.corpora import GoldNote, read_brat
 from spanlake.core.labels import LabelSet, Layer
-from spanlake.core.sentences import split
-from spanlake.core.spans import Annotation, Relation, Span
-from spanlake.core.units import Sentence, Unit, units_of
+from spanlake.core.types import Annotation, Relation, Sentence, Span, Unit, units_of
+from spanlake.corpora import GoldNote, read_brat
 from spanlake.models.batching import pad
 from spanlake.models.pairs import candidates, pair_ids
-from spanlake.models.pieces import Pieces
+from spanlake.models.tokenization import Pieces
 from spanlake.models.windows import cut, owners
+from spanlake.text.sentences import split
 
 Feature = dict[str, Any]  # input_ids, and labels: one a piece for a tagger, one for a pair
 NO_LABEL = -100  # what torch's cross entropy leaves out

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from spanlake.config.extract import ExtractorConfig
+from spanlake.config.train import DistilConfig
 from spanlake.core.bio import words
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import DataError
 from spanlake.core.labels import load_labels
-from spanlake.core.sentences import split
-from spanlake.core.train_config import DistilConfig
-from spanlake.core.units import Note, Unit, units_of
+from spanlake.core.types import Note, Unit, units_of
+from spanlake.errors import DataError
 from spanlake.models.tagger.extractor import OnePassTagger, ReadText
 from spanlake.models.tagger.folder import KIND, fingerprint, locate
+from spanlake.text.sentences import split
 from spanlake.training.apart import learnt_by
 from spanlake.training.joint import Target
 from spanlake.training.processes import require_one

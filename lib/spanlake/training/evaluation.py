@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from spanlake.core.corpora import GoldNote
-from spanlake.core.counts import Counts
+from spanlake.corpora import GoldNote
 from spanlake.models import Extractor
-from spanlake.models.scoring import pooled, score_extractor
+from spanlake.scoring.counts import Counts
+from spanlake.scoring.score_extractor import pooled, score_extractor
 
 
 def strict_scores(notes: Sequence[GoldNote], extractor: Extractor) -> dict[str, Any]:

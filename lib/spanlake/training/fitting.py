@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spanlake.config.train import BertTrainConfig
 from spanlake.core.bio import tag_names
-from spanlake.core.errors import DataError
 from spanlake.core.labels import LabelSet, Layer
-from spanlake.core.train_config import BertTrainConfig
+from spanlake.errors import DataError
 from spanlake.models.loading import missing_packages
 from spanlake.models.network import (
     Head,
     load_weights,
     most_pieces,
 )
-from spanlake.models.pieces import Pieces, checkpoint_tokenizer, pieces_of
+from spanlake.models.tokenization import Pieces, checkpoint_tokenizer, pieces_of
 from spanlake.training import datasets
 from spanlake.training.datasets import Example, Feature
 from spanlake.training.recipe import uses_bf16

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import ConfigError, DataError
+from spanlake.config.extract import ExtractorConfig
+from spanlake.config.train import TaggerTrainConfig, TrainConfig
 from spanlake.core.labels import LabelSet
-from spanlake.core.note_table import read_note_table
-from spanlake.core.train_config import TaggerTrainConfig, TrainConfig
-from spanlake.models.scoring import ScoredNote, scored_notes
+from spanlake.corpora import GoldNote
+from spanlake.corpora.note_table import read_note_table
+from spanlake.errors import ConfigError, DataError
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import checked
+from spanlake.scoring.score_extractor import ScoredNote, scored_notes
 from spanlake.training.apart import check_apart, check_unseen, learnt_by, texts_of
 from spanlake.training.auxiliary import read_auxiliary
 from spanlake.training.calibrating import fit_calibration, observe

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spanlake.core.errors import ConfigError
-from spanlake.models.pieces import Pieces
+from spanlake.errors import ConfigError
+from spanlake.models.tokenization import Pieces
 from spanlake.training.joint import collate_joint
 
 MASKS = ("[MASK]", "<mask>")

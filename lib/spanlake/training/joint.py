@@ -13,12 +13,12 @@ from torch import Tensor
 
 from spanlake.core.bio import encode, tag_names, words
 from spanlake.core.labels import LAYERS, LabelSet
-from spanlake.core.spans import Span
+from spanlake.core.types import Span
 from spanlake.models.batching import pad
 from spanlake.models.pairs import candidates
-from spanlake.models.pieces import Pieces
 from spanlake.models.surroundings import pieces_between
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
+from spanlake.models.tokenization import Pieces
 from spanlake.models.windows import Cut, cut, owners
 from spanlake.training.datasets import Example, Feature
 from spanlake.training.together import Part, joined, runs

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from spanlake.core.corpora import GoldNote
-from spanlake.core.counts import Scores
-from spanlake.core.errors import ConfigError
-from spanlake.core.train_config import TaggerTrainConfig
-from spanlake.models.scoring import scores_by_note
+from spanlake.config.train import TaggerTrainConfig
+from spanlake.corpora import GoldNote
+from spanlake.errors import ConfigError
 from spanlake.models.tagger.extractor import OnePassTagger
+from spanlake.scoring.counts import Scores
+from spanlake.scoring.score_extractor import scores_by_note
 from spanlake.training.folds import check_unlearnt
 from spanlake.training.processes import require_one
 from spanlake.training.tagger import check_trainable, tagger_config, train_tagger

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from spanlake.core.bio import words
-from spanlake.core.sentences import split
-from spanlake.core.units import Note
+from spanlake.core.types import Note
 from spanlake.models.batching import pad
-from spanlake.models.pieces import Pieces
+from spanlake.models.tokenization import Pieces
+from spanlake.text.sentences import split
 from spanlake.training.datasets import NO_LABEL, Feature
 from spanlake.training.trainer import BatchTrainer
 

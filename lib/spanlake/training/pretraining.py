@@ -10,12 +10,12 @@ from typing import Any
 
 import transformers
 
-from spanlake.core.errors import ConfigError, ModelError
-from spanlake.core.train_config import MaskedTrainConfig
-from spanlake.core.units import Note
+from spanlake.config.train import MaskedTrainConfig
+from spanlake.core.types import Note
+from spanlake.errors import ConfigError, ModelError
 from spanlake.models.loading import find_folder
 from spanlake.models.network import load_checkpoint, most_pieces
-from spanlake.models.pieces import checkpoint_tokenizer, pieces_of
+from spanlake.models.tokenization import checkpoint_tokenizer, pieces_of
 from spanlake.training.apart import learnt_by
 from spanlake.training.batches import ByEpoch
 from spanlake.training.masking import MaskedTrainer, WordMasker, masking_features

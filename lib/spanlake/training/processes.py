@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from spanlake.core.errors import ConfigError
+from spanlake.errors import ConfigError
 from spanlake.models.devices import pick_device
 from spanlake.models.loading import missing_packages
 

@@ -18,17 +18,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import ConfigError, ModelError
+from spanlake.config.extract import ExtractorConfig
+from spanlake.config.train import DistilConfig, MaskedTrainConfig, Recipe, TrainConfig
 from spanlake.core.labels import LabelSet, labels_digest, load_labels
-from spanlake.core.sentences import SPLITTER_VERSION
-from spanlake.core.train_config import DistilConfig, MaskedTrainConfig, Recipe, TrainConfig
-from spanlake.core.units import Note
+from spanlake.core.types import Note
+from spanlake.corpora import GoldNote
+from spanlake.errors import ConfigError, ModelError
 from spanlake.models.devices import gains_from_bf16, pick_device
 from spanlake.models.loading import MANIFEST, file_digests, find_folder, read_manifest
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.reader import tag_counts
+from spanlake.text.sentences import SPLITTER_VERSION
 from spanlake.training import processes
 
 TRAINER_VERSION = 4  # raise when the code learns otherwise from the same notes and options

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.errors import ConfigError, ModelError
+from spanlake.config.train import DistilConfig, TaggerTrainConfig
 from spanlake.core.labels import LabelSet
-from spanlake.core.train_config import DistilConfig, TaggerTrainConfig
+from spanlake.errors import ConfigError, ModelError
 from spanlake.models.loading import MANIFEST, find_folder, missing_packages
 from spanlake.models.network import load_checkpoint
-from spanlake.models.pieces import Pieces, pieces_of
 from spanlake.models.tagger.folder import checked, load_module
 from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
 from spanlake.models.tagger.reader import tag_counts
+from spanlake.models.tokenization import Pieces, pieces_of
 from spanlake.training.holes import HoleyBatches
 from spanlake.training.learner import JointLearner
 

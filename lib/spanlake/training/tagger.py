@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.corpora import GoldNote
-from spanlake.core.errors import DataError
+from spanlake.config.extract import ExtractorConfig
+from spanlake.config.train import Recipe, TaggerTrainConfig
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.train_config import Recipe, TaggerTrainConfig
+from spanlake.corpora import GoldNote
+from spanlake.errors import DataError
 from spanlake.models.loading import find_folder, missing_packages
 from spanlake.models.network import most_pieces
-from spanlake.models.pieces import Pieces
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import KIND, TRAINED_OPTIONS, save
 from spanlake.models.tagger.module import OnePass
+from spanlake.models.tokenization import Pieces
 from spanlake.training import processes
 from spanlake.training.annotators import annotators_digest, read_annotators
 from spanlake.training.apart import learnt_by, texts_of

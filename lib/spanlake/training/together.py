@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spanlake.models.pieces import Pieces
+from spanlake.models.tokenization import Pieces
 from spanlake.training.datasets import Feature
 
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from spanlake.core.train_config import MaskedTrainConfig, TaggerOptions
+from spanlake.config.train import MaskedTrainConfig, TaggerOptions
 from spanlake.models.devices import pick_device
 from spanlake.models.loading import missing_packages
 from spanlake.training.batches import LengthBatches

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from spanlake.core.corpora import read_mtsamples
-from spanlake.core.errors import DataError
-from spanlake.core.note_table import read_note_table
-from spanlake.core.train_config import UnlabelledNotes
-from spanlake.core.units import Note
+from spanlake.config.train import UnlabelledNotes
+from spanlake.core.types import Note
+from spanlake.corpora import read_mtsamples
+from spanlake.corpora.note_table import read_note_table
+from spanlake.errors import DataError
 
 SEED = 42
 

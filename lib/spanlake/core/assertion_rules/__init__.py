@@ -21,8 +21,7 @@ from spanlake.core.assertion_rules.in_front import alternatives, in_front, lead_
 from spanlake.core.assertion_rules.note_form import Cue, NoteForm, logical_lines
 from spanlake.core.assertion_rules.relatives import relatives
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Annotation, Entity, Relation, Span
-from spanlake.core.units import Sentence
+from spanlake.core.types import Annotation, Entity, Relation, Sentence, Span
 
 RULES_VERSION = "3"  # raise when a rule could change a row of any note
 

@@ -7,8 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from spanlake.core.spans import Entity
-from spanlake.core.units import Sentence
+from spanlake.core.types import Entity, Sentence
 
 SPACE = r"[^\S\n]"  # white space within a logical line
 REACH = 4000  # characters that a cue may govern: linear time where nothing ends a sentence

@@ -14,7 +14,7 @@ from spanlake.core.assertion_rules.note_form import (
     NoteForm,
     rule,
 )
-from spanlake.core.spans import Entity
+from spanlake.core.types import Entity
 
 SIDE = (
     r"(?:(?:both|foster|adoptive|maternal|paternal|mat\.|pat\.|older|younger|half|birth|biological|"

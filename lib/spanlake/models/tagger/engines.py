@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from spanlake.core.errors import ModelError
+from spanlake.errors import ModelError
 from spanlake.models.loading import missing_packages
 
 ENCODER, LINKER = "encoder.xml", "linker.xml"

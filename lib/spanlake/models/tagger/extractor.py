@@ -13,16 +13,15 @@ from itertools import chain
 
 import numpy as np
 
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.assertions import ASSERTION_LABELS, REJECTED
 from spanlake.core.bio import tag_names, words
-from spanlake.core.config import ExtractorConfig
 from spanlake.core.labels import LabelSet, load_labels
-from spanlake.core.spans import Entity, Relation, Span, check_offsets
-from spanlake.core.units import Extraction, Unit
+from spanlake.core.types import Entity, Extraction, Relation, Span, Unit, check_offsets
 from spanlake.models.decoding import SCORE_DIGITS, TagDecoder, tag_decoder
-from spanlake.models.guard import extract_encodable
 from spanlake.models.loading import learnt_texts
 from spanlake.models.pairs import candidates
+from spanlake.models.safe_extract import extract_encodable
 from spanlake.models.stats import Stats
 from spanlake.models.tagger.folder import Folder, calibration_of, fingerprint, locate
 from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ConfigError, ModelError
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import LabelSet, labels_digest
+from spanlake.errors import ConfigError, ModelError
 from spanlake.models.loading import (
     MANIFEST,
     bundled,
@@ -34,10 +34,10 @@ from spanlake.models.loading import (
     warn_of_other_options,
     write_manifest,
 )
-from spanlake.models.pieces import Pieces
 from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.engines import GRAPHS
 from spanlake.models.tagger.pair_features import feature_count, rule_digest
+from spanlake.models.tokenization import Pieces
 
 if TYPE_CHECKING:
     from spanlake.models.tagger.module import OnePass

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Entity, Span
+from spanlake.core.types import Entity, Span
 from spanlake.models.lexicon import Lexicon, bundled_lexicons, load_lexicon
 from spanlake.models.nearest import RULE_VERSION, Linker
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spanlake.config.extract import ExtractorConfig
 from spanlake.core.bio import tag_names
-from spanlake.core.config import ExtractorConfig
-from spanlake.core.errors import ModelError
 from spanlake.core.labels import LabelSet
-from spanlake.core.spans import Span
-from spanlake.core.units import Unit
+from spanlake.core.types import Span, Unit
+from spanlake.errors import ModelError
 from spanlake.models.batching import Tokens, pad, run_batched
 from spanlake.models.stats import Stats
 from spanlake.models.surroundings import placed_sequences

@@ -1,0 +1,1 @@
+"""Configurations: what their keys are, and how they are read."""

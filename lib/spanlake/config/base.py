@@ -1,0 +1,199 @@
+"""A configuration's YAML file and the overrides of a command line, and what is wrong with them."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from spanlake.errors import ConfigError
+
+MOST_TOLD = 4  # of what is wrong in a file
+HASH = "\ufdd0"  # stands for #: a code point that is no character, and that YAML allows
+
+
+class Loader(yaml.SafeLoader):
+    """YAML whose mappings have each key once; a second one would silently win over the first."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"key {key.value!r} stands here a second time"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
+def read_yaml(text: str) -> Any:
+    """Return what a YAML text holds; raises YAMLError, also for a key that is there twice."""
+    return yaml.load(text, Loader)  # noqa: S506  # a SafeLoader
+
+
+def read_values(path: str | Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a YAML file and the overrides say, unchecked; no path is an empty file."""
+    values = _read(Path(path)) if path is not None else {}
+    for override in overrides:
+        _apply(values, override)
+    return values
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = read_yaml(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file{_nearest_file(path)}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder: give a YAML file of it") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {on_one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(values).__name__}")
+    return values
+
+
+def _nearest_file(path: Path) -> str:
+    """Return a question after the YAML file whose name is nearest, of its folder or of conf/."""
+    there = [near for folder in (path.parent, Path("conf")) for near in folder.glob("*.y*ml")]
+    by_name = {near.name: near for near in reversed(there)}
+    found = difflib.get_close_matches(path.name, by_name, n=1)
+    found = found or difflib.get_close_matches(f"{path.name}.yml", by_name, n=1)
+    return f"; did you mean {by_name[found[0]]}?" if found else ""
+
+
+def on_one_line(error: yaml.YAMLError) -> str:
+    """Return where a text is no YAML, and why."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(error).split())
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set takes key=value, got {override!r}")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {key}: {parent} is not a section")
+    try:
+        values[last] = _value(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: the value is not YAML; quote it") from None
+
+
+def _value(text: str) -> Any:
+    """Return what a YAML text on a command line holds: there are no comments, so # is itself.
+
+    So is a mark alone, such as a delimiter, since the shell has taken its quotes; ~ is null.
+    """
+    if len(text) == 1 and not text.isalnum() and text != "~":
+        return text
+    return _with_hashes(read_yaml(text.replace("#", HASH)))
+
+
+def _with_hashes(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(HASH, "#")
+    if isinstance(value, list):
+        return [_with_hashes(item) for item in value]
+    if isinstance(value, dict):
+        return {_with_hashes(key): _with_hashes(item) for key, item in value.items()}
+    return value
+
+
+def known_keys(kind: type[BaseModel], section: str = "") -> list[str]:
+    """Return the full names of all keys of a configuration, those of its sections included."""
+    found = []
+    for name in _keys_at(kind, ()):
+        try:
+            _keys_at(kind, (name,))
+        except (StopIteration, KeyError):  # no section
+            found.append(f"{section}{name}")
+        else:
+            found += known_keys(_section(kind, name), f"{section}{name}.")
+    return found
+
+
+def told_keys(*kinds: type[BaseModel], section: str = "") -> str:
+    """Return the keys of configurations, for a help text, and where they are documented."""
+    keys = dict.fromkeys(key for kind in kinds for key in known_keys(kind, section))
+    lines = textwrap.wrap(", ".join(keys), 78, break_on_hyphens=False)
+    return "keys of --config and --set (each with its meaning: docs/configuration.md):\n" + "".join(
+        f"  {line}\n" for line in lines
+    )
+
+
+def explained(kind: type[BaseModel], error: ValidationError) -> list[str]:
+    """Return a phrase for each of the first problems: the key, what was found, the nearest key."""
+    problems = error.errors()
+    sections = [p for p in problems if p["type"] == "extra_forbidden" and len(p["loc"]) == 1]
+    hint = ["is this the configuration of another job?"] if len(sections) > 1 else []
+    told = [_explain_one(kind, problem) for problem in problems]
+    more = len(told) - MOST_TOLD
+    return [*hint, *told[:MOST_TOLD], *([f"and {more} more"] if more > 0 else [])]
+
+
+def _explain_one(kind: type[BaseModel], problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "model_type" and place:
+        keys = ", ".join(_keys_at(kind, problem["loc"]))
+        return f"{place} is a section, found {problem['input']!r}; its keys: {keys}"
+    if problem["type"] != "extra_forbidden":
+        return f"{place or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
+    known = _keys_at(kind, problem["loc"][:-1])
+    near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+    near = near or _in_sections(kind, place)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key {place!r}; {hint}"
+
+
+def _in_sections(kind: type[BaseModel], key: str) -> list[str]:
+    """Return the full names of a key that stands in sections, where it was given without one."""
+    found = []
+    for section in kind.model_fields:
+        try:
+            keys = _keys_at(kind, (section,))
+        except StopIteration:  # no section
+            continue
+        found += [f"{section}.{key}"] * (key in keys)
+    return found
+
+
+def _keys_at(kind: type[BaseModel], place: Sequence[Any]) -> list[str]:
+    """Return the keys of the section at `place`, by walking down the pydantic models."""
+    for part in place:
+        if isinstance(part, int):  # the number of a list's item, whose keys are the list's
+            continue
+        kind = _section(kind, str(part))
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _section(kind: type[BaseModel], name: str) -> type[BaseModel]:
+    """Return the model of a section; raises StopIteration where the key is none."""
+    annotation: Any = kind.model_fields[name].annotation
+    options = (annotation, *getattr(annotation, "__args__", ()))
+    return next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+
+
+def codec_of(encoding: str) -> str:
+    """Return the encoding's one name; raises ConfigError for an encoding that does not exist."""
+    try:
+        "".encode(encoding)  # hex and its kin are codecs of bytes
+        return codecs.lookup(encoding).name
+    except LookupError:
+        raise ConfigError(
+            f"no encoding is called {encoding!r}; some that are: utf-8, cp1252 (Windows), latin-1"
+        ) from None

@@ -1,0 +1,124 @@
+"""Words to a tokenizer's pieces, each word by itself, whatever stands beside it.
+
+Training and extraction both cut words here, so a model reads what it was trained on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spanlake.errors import ModelError
+from spanlake.models.loading import missing_packages
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+PROBE = ["Chest", "pain", ",", "37", "."]
+MOST_WORDS = 200_000  # kept in memory; clinical text repeats itself
+
+
+class Pieces:
+    """A tokenizer, and the pieces of the words that it has met.
+
+    `pad` is the id that fills up a batch, `longest` how many pieces the tokenizer allows.
+    Raises ModelError for a tokenizer that cuts a word by what stands beside it, or otherwise than
+    in running text.
+    """
+
+    def __init__(self, backend: Tokenizer, *, pad: int = 0, longest: int = sys.maxsize) -> None:
+        self.backend, self.pad, self.longest = backend, pad, longest
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self._known: dict[str, list[int]] = {}
+        self.before, self.after = self._probe()
+
+    def of(self, words: Iterable[str]) -> list[list[int]]:
+        """Return each word's piece ids; none for a word of which the tokenizer leaves nothing."""
+        wanted = list(words)
+        if len(self._known) > MOST_WORDS:
+            self._known.clear()
+        new = sorted(set(wanted) - self._known.keys())
+        if new:
+            cut = [encoding.ids for encoding in self._call([[word] for word in new])]
+            self._known.update(zip(new, cut, strict=True))
+        return [self._known[word] for word in wanted]
+
+    def characters_in(self, word: str, count: int) -> int:
+        """Return how many of the word's characters its first `count` pieces reach."""
+        [encoding] = self._call([[word]])
+        return max((end for _, end in encoding.offsets[:count]), default=0)
+
+    def wrap(self, ids: Sequence[int]) -> list[int]:
+        """Put the tokenizer's special tokens around piece ids."""
+        return [*self.before, *ids, *self.after]
+
+    @property
+    def specials(self) -> int:
+        return len(self.before) + len(self.after)
+
+    def _call(self, texts: list[list[str]], *, specials: bool = False) -> list[Encoding]:
+        return self.backend.encode_batch(texts, is_pretokenized=True, add_special_tokens=specials)
+
+    def _probe(self) -> tuple[list[int], list[int]]:
+        """Return the special tokens around a text."""
+        [together] = self._call([PROBE])
+        apart = [encoding.ids for encoding in self._call([[word] for word in PROBE])]
+        if set(together.word_ids) != set(range(len(PROBE))):
+            raise ModelError("the tokenizer does not tell which pieces are of which word")
+        if together.ids != list(chain.from_iterable(apart)):
+            raise ModelError("the tokenizer cuts a word by what stands beside it")
+        behind = [f"x {word}" for word in PROBE]  # as words stand in running text
+        running = self.backend.encode_batch(behind, add_special_tokens=False)
+        if any(text.ids[-len(ids) :] != ids for text, ids in zip(running, apart, strict=True)):
+            raise ModelError("the tokenizer cuts a word otherwise than in running text")
+        [whole] = self._call([PROBE], specials=True)
+        size = len(together.ids)
+        first = next((i for i in range(len(whole)) if whole.ids[i : i + size] == together.ids), 0)
+        return whole.ids[:first], whole.ids[first + size :]
+
+
+def checkpoint_tokenizer(folder: Path) -> Any:
+    """Return the fast Hugging Face tokenizer of a checkpoint; raises ModelError without one."""
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise missing_packages() from None
+    try:
+        # byte-level BPE has one piece for a word after a space and another at the start
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, add_prefix_space=True
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: no usable tokenizer ({type(error).__name__})") from None
+    if not tokenizer.is_fast:
+        raise ModelError(f"{folder}: needs a fast tokenizer (a tokenizer.json)")
+    _prefix_space(tokenizer.backend_tokenizer)
+    return tokenizer
+
+
+def _prefix_space(backend: Tokenizer) -> None:
+    """Have a byte-level pre-tokenizer read a word as one behind a space.
+
+    transformers 5 passes `add_prefix_space` on for RoBERTa, and drops it for ModernBERT.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    if isinstance(backend.pre_tokenizer, ByteLevel):
+        backend.pre_tokenizer.add_prefix_space = True
+
+
+def pieces_of(folder: Path) -> Pieces:
+    """Return the pieces of a checkpoint's tokenizer; raises ModelError when it is unfit."""
+    tokenizer = checkpoint_tokenizer(folder)
+    try:
+        return Pieces(
+            tokenizer.backend_tokenizer,
+            pad=tokenizer.pad_token_id or 0,
+            longest=tokenizer.model_max_length,
+        )
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None

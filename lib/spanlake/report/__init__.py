@@ -1,1 +1,0 @@
-"""What people read: score tables and pages. Nothing here knows Spark."""

@@ -1,0 +1,1 @@
+"""Scores of predictions against annotated notes: metrics, intervals, breakdowns and reports."""

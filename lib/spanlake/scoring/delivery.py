@@ -1,0 +1,147 @@
+"""Where an evaluation goes: what is printed, and the files that were asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from spanlake import __version__
+from spanlake.config.base import codec_of
+from spanlake.core.labels import LabelSet
+from spanlake.corpora import ReadReport, read_annotated
+from spanlake.errors import DataError
+from spanlake.scoring.error_table import error_rows, write_rows
+from spanlake.scoring.evaluation import Evaluation
+from spanlake.scoring.groups import (
+    GroupCounts,
+    all_groups,
+    check_groups,
+    read_groups,
+    read_strings,
+)
+
+ENCODING_HELP = (
+    "of the .txt files, by any name that Python knows; default: utf-8. A byte order mark of UTF-8"
+    " counts as a character, with utf-8-sig too: brat counts it"
+)
+
+
+def add_gold(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is scored."""
+    parser.add_argument(
+        "--gold", type=Path, required=True, metavar="GOLD",
+        help="annotated notes: a brat folder (NAME.txt with NAME.ann), or a file of JSON lines",
+    )  # fmt: skip
+    parser.add_argument(
+        "--predicted", type=Path, metavar="FOLDER",
+        help="score this folder of NAME.ann files, not a model",
+    )  # fmt: skip
+    parser.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `deliver` obeys."""
+    parser.add_argument("--json", type=Path, help="write the scores to this file")
+    parser.add_argument("--notes", type=Path, help="write the counts of each note to this file")
+    parser.add_argument(
+        "--groups", type=Path, help="file with columns note_id and group: scores by group in --json"
+    )
+    parser.add_argument(
+        "--seen", type=Path, nargs="+", default=[], metavar="TRAIN_FOLDER",
+        help="gold notes of the training: scores of strings that it has seen, and of others",
+    )  # fmt: skip
+    parser.add_argument("--errors", type=Path, help="write one JSON line a wrong entity, no text")
+    parser.add_argument("--html", type=Path, help="write the scores as a page to this file")
+    parser.add_argument(
+        "--paper-scorers", action="store_true", help="score as two papers do, faults included, too"
+    )
+
+
+def check_given(wanted: argparse.Namespace, labels: LabelSet) -> None:
+    """Raise DataError for options that cannot be obeyed: a model reads for long."""
+    for path in filter(None, (wanted.json, wanted.html, wanted.notes, wanted.errors)):
+        check_file(path)
+    for path in wanted.seen:
+        if not path.exists():
+            raise DataError(f"{path}: no such folder or file")
+    if wanted.groups:
+        notes, _ = read_annotated(wanted.gold, labels, codec_of(wanted.encoding))
+        check_groups(read_groups(wanted.groups), (one.note.note_id for one in notes))
+
+
+def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
+    """Print the scores with their intervals, name on stderr what was left out, write the files.
+
+    `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes
+    or a folder of `wanted.seen` cannot be read.
+    """
+    from spanlake.scoring.bootstrap import of_notes, write_notes  # numpy, as the next one
+    from spanlake.scoring.findings import as_json, as_page, findings, printed
+
+    for whose in ("gold, ", "prediction, "):
+        _warn(evaluation.report, whose)
+    _warn_of_learnt(evaluation)
+    found = findings(evaluation, _groups(evaluation, wanted), papers=wanted.paper_scorers)
+    sys.stdout.write(printed(found, evaluation))
+    scored = _scored(evaluation, wanted)
+    if wanted.json:
+        _write(wanted.json, json.dumps({"scored": scored, **as_json(found)}, indent=2) + "\n")
+    if wanted.html:
+        _write(wanted.html, as_page(found, scored))
+    if wanted.notes:
+        write_notes(of_notes(evaluation.by_note), wanted.notes)
+    if wanted.errors:
+        write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
+
+
+def check_file(path: Path) -> None:
+    """Raise DataError where a file cannot be written because a folder has its name."""
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, where a file is to be written")
+
+
+def _scored(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, str | None]:
+    """Return what a file of scores is of: two of them can be told apart."""
+    return {
+        "gold": str(wanted.gold),
+        "predicted": str(wanted.predicted) if wanted.predicted else None,
+        "model": evaluation.model,
+        "labels": evaluation.labels.name,
+        "spanlake": __version__,
+    }
+
+
+def _groups(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, GroupCounts]:
+    """Return the groups that are wanted; names on stderr what is left out of `wanted.seen`."""
+    given = read_groups(wanted.groups) if wanted.groups else None
+    if not wanted.seen:
+        return all_groups(evaluation, given)
+    seen, left_out = read_strings(wanted.seen, evaluation.labels)
+    _warn(left_out.named("--seen, "), "--seen, ")
+    return all_groups(evaluation, given, seen)
+
+
+def _warn(report: ReadReport, whose: str) -> None:
+    """Name the problems of a report that are, say, the gold's, and then count them."""
+    own = [problem for problem in report.problems if problem.startswith(whose)]
+    for problem in own:
+        sys.stderr.write(f"{problem}\n")
+    if reasons := ReadReport(problems=own).reasons:
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        sys.stderr.write(f"{whose}lines of annotation: {told} (docs/models.md, Gold notes)\n")
+
+
+def _warn_of_learnt(evaluation: Evaluation) -> None:
+    if learnt := evaluation.learnt:
+        sys.stderr.write(
+            f"the model was trained on {len(learnt)} of these {len(evaluation.notes)} notes:"
+            f" {', '.join(learnt[:10])}{', ...' * (len(learnt) > 10)};"
+            " these are not scores of new notes\n"
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

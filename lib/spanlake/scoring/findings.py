@@ -1,0 +1,152 @@
+"""All that an evaluation can say, for the terminal, as JSON and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spanlake.scoring import reliability
+from spanlake.scoring.assertions import assertion_counts
+from spanlake.scoring.bootstrap import Interval, intervals, lines, of_notes
+from spanlake.scoring.counts import Counts, Scores
+from spanlake.scoring.evaluation import Evaluation
+from spanlake.scoring.groups import GroupCounts
+from spanlake.scoring.judged import judged
+from spanlake.scoring.page import page
+from spanlake.scoring.paper import paper_lines, paper_scores
+from spanlake.scoring.relation_baselines import relation_baselines
+from spanlake.scoring.scores import (
+    assertion_table,
+    rules_table,
+    six,
+    string_table,
+    table,
+    to_json,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is said of all notes together; `groups` is by kind, `papers` where they are wanted.
+
+    `without_rules` are the scores of what the model alone has found, None where no rule has added
+    anything. `assertions_among_found` leaves entities out that were missed.
+    """
+
+    scores: Scores
+    without_rules: Scores | None
+    intervals: Mapping[str, Interval]
+    baselines: Mapping[str, Counts]
+    assertions: Mapping[str, Counts]
+    assertions_among_found: Mapping[str, Counts]
+    judged: Mapping[str, reliability.Judged]
+    groups: Mapping[str, GroupCounts]
+    papers: Mapping[str, Any]
+    learnt: list[str] | None
+    unread: Mapping[str, int]
+    gold_problems: Mapping[str, int]
+
+
+def findings(
+    evaluation: Evaluation, groups: Mapping[str, GroupCounts], *, papers: bool
+) -> Findings:
+    """Return all that can be said of an evaluation, the papers' scores where `papers`."""
+    notes, labels = evaluation.notes, evaluation.labels
+    return Findings(
+        scores=evaluation.scores,
+        without_rules=evaluation.without_rules,
+        intervals=intervals(of_notes(evaluation.by_note)),
+        baselines=relation_baselines([one.gold for one in notes], labels),
+        assertions=assertion_counts(notes, labels),
+        assertions_among_found=assertion_counts(notes, labels, among_found=True),
+        judged=judged(notes, labels),
+        groups=groups,
+        papers=paper_scores(evaluation) if papers else {},
+        learnt=evaluation.learnt,
+        unread=evaluation.unread,
+        gold_problems=evaluation.gold_problems,
+    )
+
+
+def printed(found: Findings, evaluation: Evaluation) -> str:
+    """Return the tables for a terminal, a blank line between them."""
+    return "\n".join(_tables(found, evaluation))
+
+
+def _tables(found: Findings, evaluation: Evaluation) -> Iterator[str]:
+    yield table(found.scores, found.baselines)
+    if found.without_rules:
+        yield rules_table(found.scores, found.without_rules)
+    if found.assertions:
+        yield assertion_table("assertions", found.assertions)
+        yield assertion_table("of entities found", found.assertions_among_found)
+    yield "per cent, 95 % interval over notes\n" + lines(found.intervals) + "\n"
+    if found.unread:
+        yield _unread(found) + "\n"
+    if found.judged:
+        yield "probabilities, and what came true\n" + reliability.lines(found.judged) + "\n"
+    if found.papers:
+        yield paper_lines(evaluation, found.papers)
+    if "string" in found.groups:
+        yield string_table(found.groups["string"])
+
+
+def _unread(found: Findings) -> str:
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(found.unread.items()))
+    return f"Predictions that could not be read, and cost no precision here: {told}."
+
+
+def as_json(found: Findings) -> dict[str, object]:
+    """Return what `spanlake evaluate --json` writes; undefined ratios are None."""
+    papers = {"paper_scorers": found.papers} if found.papers else {}
+    return {
+        **to_json(found.scores, found.baselines),
+        "without_rules": _without_rules(found),
+        "assertions": {name: six(one) for name, one in found.assertions.items()},
+        "assertions_among_found": {
+            name: six(one) for name, one in found.assertions_among_found.items()
+        },
+        "groups": _groups_json(found.groups),
+        **papers,
+        "reliability": reliability.to_json(found.judged),
+        "learnt_notes": found.learnt,
+        "unread_predictions": dict(found.unread),
+        "gold_problems": dict(found.gold_problems),
+    }
+
+
+def _without_rules(found: Findings) -> dict[str, object]:
+    """Return modifiers and relations of the model alone, which rules add to."""
+    scores = to_json(found.without_rules or found.scores)
+    return {level: scores[level] for level in ("modifiers", "relations")}
+
+
+def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
+    return {
+        kind: {
+            group: {name: six(one) for name, one in counts.items()}
+            for group, counts in of_kind.items()
+        }
+        for kind, of_kind in groups.items()
+    }
+
+
+def as_page(found: Findings, scored: Mapping[str, str | None]) -> str:
+    """Return what `spanlake evaluate --html` writes; `scored` names what the scores are of."""
+    names = {"model": "fingerprint of the model"}
+    about = [f"{names.get(name, name)}: {value}" for name, value in scored.items() if value]
+    if scored.get("model"):
+        known = "an unknown number" if found.learnt is None else str(len(found.learnt))
+        about.append(f"Of these notes, the model was trained on {known}.")
+    if found.unread:
+        about.append(_unread(found))
+    return page(
+        found.scores,
+        found.intervals,
+        found.groups,
+        found.baselines,
+        found.assertions,
+        found.judged,
+        about,
+    )

@@ -1,0 +1,1 @@
+"""Raw note text: sentences, sections, line wrapping, CSV records and encodings."""
