@@ -47,10 +47,10 @@ def extract(notes: Sequence[tuple[str, str]], options: Row) -> list[Row]:
 
     All imports of modules that may move are here: `.ann` files have no scores and assertions.
     """
-    from spanlake.core.config import ExtractorConfig
-    from spanlake.core.units import Note
+    from spanlake.config.extract import ExtractorConfig
+    from spanlake.core.types import Note
     from spanlake.models import load_extractor
-    from spanlake.models.annotate import annotate
+    from spanlake.predict import annotate
 
     extractor = load_extractor(ExtractorConfig.model_validate(options))
     results = annotate([Note(*note) for note in notes], extractor, "")
