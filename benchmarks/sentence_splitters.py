@@ -10,7 +10,6 @@ splitters need minutes for all. `wrapped` notes are the train notes with a line
 break in place of a space wherever a line would pass the given width, so offsets stay the same.
 """
 
-# ruff: noqa: T201
 from __future__ import annotations
 
 import argparse
