@@ -24,10 +24,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Stamps: an environment is set up again only when setup.py has changed.
-$(VENV)/light: setup.py lib/spanlake/spark/local.py | $(BIN)/python
+$(VENV)/light: setup.py conf/spark/find-spark-home | $(BIN)/python
 	@command -v java >/dev/null || { echo "Java 17 is needed (Spark runs on it)"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark,cpu]'
-	$(BIN)/python -m spanlake.spark.local
+	cp conf/spark/find-spark-home $(BIN)/find-spark-home
 	touch $@
 
 $(VENV)/full: setup.py $(VENV)/light

@@ -7,15 +7,18 @@ python benchmarks/growth.py --fixed             # seconds of small runs in one s
 The notes are the first 800 characters of real ones (`--from`, JSON lines with `text`), copied; in
 copies every digit is drawn anew (seeded), so sentences with numbers are new and others repeat. The
 extractor is the dictionary: nearly all of the time is the dataflow's own. It prints Markdown:
-seconds, bytes written to shuffles, memory and Delta commits of each step, and the slope between
-the last two sizes, log(seconds ratio) / log(notes ratio): 1 is linear.
+seconds of wall clock and of processor (of the driver, the JVM and the workers; other work on the
+machine does not count), bytes written to shuffles, memory and Delta commits of each step, and the
+slope between the last two sizes, log(ratio of seconds) / log(ratio of notes): 1 is linear.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import os
 import platform
 import random
 import re
@@ -83,12 +86,13 @@ def measure_growth(size: int, source: Path, folder: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"notes": size, "text_bytes": (folder / "notes.jsonl").stat().st_size}
     for step, run in steps.items():
         say(f"{size} notes: {step}")
-        before = shuffled(spark), commits(folder)
+        before = shuffled(spark), commits(folder), processor_seconds()
         start = time.perf_counter()
         run()
         seconds = time.perf_counter() - start
         result[step] = {
             "seconds": seconds,
+            "processor": processor_seconds() - before[2],
             "shuffle_bytes": shuffled(spark) - before[0],
             "commits": commits(folder) - before[1],
         }
@@ -122,7 +126,7 @@ def write_notes(size: int, source: Path, target: Path) -> None:
     """Write copies of the source's notes with other numbers as JSON lines."""
     with source.open(encoding="utf-8") as file:
         texts = [json.loads(line)["text"][:CHARACTERS] for line in file]
-    chance = random.Random(SEED)
+    chance = random.Random(SEED)  # noqa: S311
     with target.open("w", encoding="utf-8") as file:
         for number in range(size):
             text = texts[number % len(texts)]
@@ -138,6 +142,21 @@ def shuffled(spark: Any) -> int:
     url = f"{context.uiWebUrl}/api/v1/applications/{context.applicationId}/stages"
     with urllib.request.urlopen(url) as answer:  # noqa: S310  # our own driver
         return sum(stage["shuffleWriteBytes"] for stage in json.load(answer))
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and all that it has started, so far."""
+    parents, times = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            parents[path.parent.name] = fields[1]
+            times[path.parent.name] = sum(map(int, fields[11:15]))  # its own and dead children's
+    total, tree = 0, {str(os.getpid())}
+    while tree:
+        total += sum(times.get(pid, 0) for pid in tree)
+        tree = {pid for pid, parent in parents.items() if parent in tree}
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def commits(folder: Path) -> int:
@@ -158,17 +177,16 @@ def instruction_sets() -> str:
 
 
 def print_growth(results: list[dict[str, Any]]) -> None:
-    print("| notes | MB of text | sentences | step | seconds | shuffle, MB | commits |")
-    print("|---|---|---|---|---|---|---|")
+    print("| notes | MB | sentences | step | wall, s | processor, s | shuffle, MB | commits |")
+    print("|---|---|---|---|---|---|---|---|")
     for result in results:
         head = f"{result['notes']:,} | {result['text_bytes'] / 1e6:.0f} | {result['units']:,}"
         for step in STEPS:
             took = result[step]
             shuffle = f"{took['shuffle_bytes'] / 1e6:.1f}"
-            print(f"| {head} | {step} | {took['seconds']:.1f} | {shuffle} | {took['commits']} |")
-    print(
-        "\n| notes | waves | infer, task seconds / 2 | infer, rest | JVM, GB | driver's Python, GB |"
-    )
+            seconds = f"{took['seconds']:.1f} | {took['processor']:.1f}"
+            print(f"| {head} | {step} | {seconds} | {shuffle} | {took['commits']} |")
+    print("\n| notes | waves | infer, task seconds / 2 | infer, rest | JVM, GB | driver, GB |")
     print("|---|---|---|---|---|---|")
     for result in results:
         busy = result["task_seconds"] / 2
@@ -178,13 +196,13 @@ def print_growth(results: list[dict[str, Any]]) -> None:
     if len(results) > 1:
         first, last = results[-2:]
         growth = math.log(last["notes"] / first["notes"])
-        print("\n| step | slope of seconds | slope of shuffle |\n|---|---|---|")
+        print("\n| step | slope of wall | of processor | of shuffle |\n|---|---|---|---|")
         for step in STEPS:
             slopes = [
                 math.log(max(last[step][key], 1e-3) / max(first[step][key], 1e-3)) / growth
-                for key in ("seconds", "shuffle_bytes")
+                for key in ("seconds", "processor", "shuffle_bytes")
             ]
-            print(f"| {step} | {slopes[0]:.2f} | {slopes[1]:.2f} |")
+            print(f"| {step} | " + " | ".join(f"{slope:.2f}" for slope in slopes) + " |")
 
 
 def print_fixed(folder: Path, source: Path) -> None:

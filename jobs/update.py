@@ -1,9 +1,7 @@
 """Ingest and extract in one session: `spanlake update` for spark-submit.
 
-spark-submit jobs/update.py --ingest conf/ingest_jsonl.yml --extract conf/extract_base.yml
+spark-submit jobs/update.py --ingest conf/ingest_jsonl.yml --extract conf/extract_small.yml
 """
-
-from __future__ import annotations
 
 import sys
 

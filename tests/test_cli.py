@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from spanlake.cli import main
+from spanlake.cli import conclusion, main
 from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Note
@@ -77,7 +77,7 @@ def test_what_annotate_does_not_read_is_counted(notes, tmp_path, caplog):
     (out / "gone.ann").write_bytes(b"")
     assert main(["annotate", str(notes), "--to", str(out)]) == 0
     assert "problem" in (out / "b.ann").read_text(encoding="utf-8")
-    assert f"not read in {notes}: 1 sub-folders, 1 .md files\n" in caplog.text
+    assert f"not read in {notes}: 1 sub-folders, 1 .md files" in caplog.messages
     assert f"{out} holds 1 .ann files of no note, left there: gone\n" in caplog.text
 
 
@@ -306,3 +306,24 @@ def test_an_old_answer_of_a_note_that_fails_is_removed(notes, tmp_path):
     (notes / "a.txt").write_bytes(b"\xff")
     assert main(["annotate", str(notes), "--to", str(out)]) == 1
     assert [path.name for path in out.iterdir()] == ["empty.ann"]
+
+
+def test_a_step_that_reads_nothing_says_what_to_do_next():
+    planned = {"plan_id": "p-1", "units": 3}
+    assert "planned 3 units as p-1: go on with --step infer" in conclusion(planned, "plan")
+    assert conclusion({}, "plan").startswith("nothing to plan")
+    assert conclusion(planned, "abandon").startswith("gave up plan p-1")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (["extract", "notes", "--to", "out", "--step", "plan"], "exclude one another"),
+        (["extract", "notes"], "--to OUT_FOLDER is needed"),
+        (["extract"], "give a folder of notes"),
+        (["extract", "--config", "c.yml", "--to", "out"], "give a folder of notes"),
+    ],
+)
+def test_a_folder_and_tables_are_two_calls_of_extract(call, error, capsys):
+    assert main(call) == 1
+    assert error in capsys.readouterr().err

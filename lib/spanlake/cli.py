@@ -1,44 +1,47 @@
-"""The `spanlake` command: folders of notes on one machine without Spark, and the tables' upkeep.
+"""Clinical notes to entities and relations.
 
-spanlake annotate NOTES_FOLDER --to OUT_FOLDER
-spanlake evaluate --gold GOLD_FOLDER --json scores.json
-spanlake evaluate --gold GOLD_FOLDER --predicted OUT_FOLDER
-spanlake compare OUT_A OUT_B --gold GOLD_FOLDER
+Without Spark, on folders of notes:
+
+  spanlake extract NOTES_FOLDER --to OUT_FOLDER
+  spanlake evaluate --gold GOLD_FOLDER --json scores.json
+  spanlake compare counts_a.json counts_b.json
 
 With Spark, on the tables of a configuration:
 
-spanlake update --ingest conf/ingest_jsonl.yml --extract conf/extract_base.yml
-spanlake maintain --config conf/extract_base.yml
-spanlake purge --config conf/extract_base.yml
+  spanlake update --ingest conf/ingest_csv.yml --extract conf/extract_small.yml
+  spanlake query --config conf/extract_small.yml "SELECT * FROM current_entities"
 
-`spanlake COMMAND -h` tells a command's options.
+`spanlake VERB` and `spark-submit jobs/VERB.py` are the same program. `spanlake VERB -h` lists the
+options of a verb, docs/configuration.md the keys of configurations.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from spanlake import __version__
 from spanlake.config.base import codec_of, told_keys
 from spanlake.config.extract import (
     EvaluateConfig,
     ExtractConfig,
-    ExtractorConfig,
     IngestConfig,
     TablesConfig,
     load_config,
 )
 from spanlake.core.labels import load_labels
 from spanlake.errors import ConfigError, SpanlakeError
-from spanlake.models import load_extractor
+from spanlake.models import load_extractor, model_fingerprint
 from spanlake.models.loading import missing_packages
 from spanlake.predict import annotate_folder
-from spanlake.scoring.changes import Changed, change_lines, change_rows, changes
+from spanlake.scoring.changes import change_lines, change_rows, changes
 from spanlake.scoring.delivery import (
     ENCODING_HELP,
     add_gold,
@@ -52,16 +55,33 @@ from spanlake.scoring.evaluation import Evaluation, evaluate_extractor, evaluate
 
 log = logging.getLogger(__name__)
 
+TRAINING_PACKAGES = ("torch", "transformers", "accelerate", "safetensors")  # of the extra `train`
+STEPS = ("plan", "infer", "derive", "all", "abandon")
+QUERY_END = re.compile(r"[;\s]*(--[^\n'\"`]*\s*)*\Z")  # semicolons and comments after a query
+CELL_WIDTH = 60  # characters of a cell that `query` prints: a note would fill the screen
+DEMO_QUERIES = (
+    "entities_per_label",
+    "drugs_with_strength_and_frequency",
+    "affirmed_problems",
+    "note_states",
+    "offset_violations",
+)
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a subcommand; returns 0, 1 when something failed, 2 for a wrong call."""
-    arguments = _parser().parse_args(argv)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    """Run a verb; returns 0, 1 when something failed, 2 for a wrong call."""
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("spanlake").setLevel(logging.INFO)
     try:
         return int(arguments.run(arguments))
     except SpanlakeError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    except ModuleNotFoundError as error:
+        if error.name not in (*TRAINING_PACKAGES, "pyspark", "delta"):
+            raise
+        extra = "train" if error.name in TRAINING_PACKAGES else "spark"
+        sys.stderr.write(f"ModelError: {missing_packages(extra, error.name)}\n")
     except OSError as error:
         if error.filename is None:
             raise
@@ -69,126 +89,408 @@ def main(argv: list[str] | None = None) -> int:
     return 1
 
 
-WHY = {"UnicodeEncodeError": ": a lone surrogate, which is no character: mend the file"}
-ANNOTATE = """Write a brat file NAME.ann for every NAME.txt of a folder.
-
-spanlake annotate notes --to out
-spanlake annotate notes --to out --encoding cp1252 --set extractor.entity_threshold=0.3
-"""
-EVALUATE = """Score a model, or a folder of .ann files, on annotated notes.
-
-spanlake evaluate --gold gold --json scores.json
-spanlake evaluate --gold gold --predicted out --errors errors.jsonl
-spanlake evaluate --gold notes.jsonl --config conf/extract_base.yml
-"""
-UPDATE = """Ingest a source and extract what is new or changed, in one session of Spark.
-
-spanlake update --ingest conf/ingest_jsonl.yml --extract conf/extract_base.yml
-"""
-MAINTAIN = """Keep tables fast and small: compact files, drop what no note needs, delete old files.
-
-Open plans are named: extract with their configuration ends them, --abandon gives them up.
-
-spanlake maintain --config conf/extract_base.yml
-spanlake maintain --config conf/extract_base.yml --abandon all
-spanlake maintain --config conf/extract_base.yml --upgrade
-"""
-PURGE = """Delete every row of texts that are no longer in `notes` (docs/privacy.md).
-
-First delete or mend the notes at the source, and ingest.
-
-spanlake purge --config conf/extract_base.yml
-spanlake purge --config conf/extract_base.yml --answers --vacuum-now
-"""
-
-
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs, each with the function that runs it as `run`."""
     parser = argparse.ArgumentParser(
         prog="spanlake", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"spanlake {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    annotate = _command(
-        commands, "annotate", "write a brat .ann for every .txt of a folder", ANNOTATE
-    )
-    annotate.add_argument("notes", type=Path, metavar="NOTES_FOLDER")
-    annotate.add_argument("--to", type=Path, required=True, metavar="OUT_FOLDER")
-    annotate.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
-    _add_config(annotate)
-    annotate.set_defaults(run=_annotate)
-    evaluate = _command(commands, "evaluate", "score a model or a folder of .ann files", EVALUATE)
-    add_gold(evaluate)
-    add_outputs(evaluate)
-    _add_config(evaluate)
-    evaluate.set_defaults(run=_evaluate)
-    _add_compare(commands.add_parser("compare", help="what one run gains over another, by note"))
-    _add_update(commands)
-    _add_maintain(commands)
-    _add_purge(commands)
+    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
+    add_extract(verbs)
+    add_ingest(verbs)
+    add_update(verbs)
+    add_query(verbs)
+    add_evaluate(verbs)
+    add_compare(verbs)
+    add_maintain(verbs)
+    add_purge(verbs)
+    add_demo(verbs)
     return parser
 
 
-def _add_update(commands: Any) -> None:
-    update = _on_tables(commands, "update", "ingest and extract in one session", UPDATE)
+def add_verb(
+    verbs: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    details: str = "",
+    config: str | None = None,
+    kinds: Sequence[type[BaseModel]] = (),
+    *,
+    required: bool = False,
+    aliases: Sequence[str] = (),
+) -> argparse.ArgumentParser:
+    """Add a verb; with `config` (which files fit) it has `--config FILE` and `--set KEY=VALUE`.
+
+    Its help names the keys of the configurations `kinds`.
+    """
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        aliases=list(aliases),
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}",
+        epilog=told_keys(*kinds) if kinds else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if config is not None:
+        parser.add_argument("--config", type=Path, required=required, metavar="FILE", help=config)
+        parser.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+            help="override one key of the configuration; may be repeated",
+        )  # fmt: skip
+    parser.set_defaults(run=run)
+    return parser
+
+
+def open_tables(config: TablesConfig, app_name: str) -> Any:
+    """Return the tables of a place, in a Spark session that is started for them."""
+    from spanlake.spark.session import get_session
+    from spanlake.spark.tables import Tables
+
+    log.info("starting Spark")
+    return Tables(get_session(app_name), config)
+
+
+def print_table(title: str, rows: Mapping[str, object] | Sequence[tuple[str, object]]) -> None:
+    """Print two aligned columns."""
+    pairs = list(rows.items()) if isinstance(rows, Mapping) else rows
+    width = max((len(name) for name, _ in pairs), default=0)
+    lines = [title, *(f"  {name:<{width}}  {value}" for name, value in pairs)]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+# extract
+
+
+def add_extract(verbs: Any) -> None:
+    parser = add_verb(
+        verbs, "extract", run_extract, "extract entities and relations",
+        "From a folder of .txt files to a folder of brat .ann files, without Spark:\n\n"
+        "  spanlake extract NOTES_FOLDER --to OUT_FOLDER [--config conf/extract_bert.yml]\n\n"
+        "From the table `notes` to the tables of a configuration, with Spark:\n\n"
+        "  spanlake extract --config conf/extract_small.yml [--step plan|infer|derive|all]",
+        "conf/extract_*.yml; for a folder its extractor is used, default: the bundled model",
+        [ExtractConfig], aliases=["annotate"],
+    )  # fmt: skip
+    parser.add_argument("notes", type=Path, nargs="?", metavar="NOTES_FOLDER")
+    parser.add_argument("--to", type=Path, metavar="OUT_FOLDER", help="where the .ann files go")
+    parser.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
+    parser.add_argument("--step", choices=STEPS, help="tables: one step; default: all")
+    parser.add_argument(
+        "--publish", action="store_true", help="tables: the views show this pipeline from now on"
+    )
+    parser.add_argument(
+        "--retry", choices=["quarantined"], help="tables: read notes again that were given up"
+    )
+    parser.add_argument(
+        "--wait", action=argparse.BooleanOptionalAction, default=not sys.stdin.isatty(),
+        help="tables: watch the owner of an open plan, and take the plan over if it is dead;"
+        " default: where no terminal is",
+    )  # fmt: skip
+
+
+def run_extract(arguments: argparse.Namespace) -> int:
+    if arguments.notes is not None:
+        if arguments.step or arguments.publish or arguments.retry:
+            raise ConfigError(
+                "a folder of notes and --step, --publish or --retry exclude one another: those are"
+                " of tables (`spanlake extract --config FILE`)"
+            )
+        if arguments.to is None:
+            raise ConfigError("--to OUT_FOLDER is needed: where the .ann files go")
+        return extract_folder(arguments)
+    if arguments.config is None or arguments.to is not None:
+        raise ConfigError(
+            "give a folder of notes (`spanlake extract NOTES_FOLDER --to OUT_FOLDER`) or the"
+            " configuration of tables (`spanlake extract --config conf/extract_small.yml`)"
+        )
+    config = load_config(ExtractConfig, arguments.config, arguments.overrides)
+    tables = open_tables(config.tables, "spanlake extract")
+    extract_tables(
+        tables, config, step=arguments.step or "all", publish=arguments.publish,
+        retry=arguments.retry == "quarantined", wait=arguments.wait,
+    )  # fmt: skip
+    return 0
+
+
+def extract_folder(arguments: argparse.Namespace) -> int:
+    """Write a brat file for every note of a folder, in this process."""
+    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+    codec = codec_of(arguments.encoding)
+    extractor = load_extractor(config.extractor)
+    failed = annotate_folder(arguments.notes, arguments.to, extractor, codec)
+    for note_id, error_class in failed.items():
+        surrogate = error_class == "UnicodeEncodeError"
+        reason = ": a lone surrogate, which is no character: mend the file" * surrogate
+        sys.stderr.write(f"failed: {note_id} ({error_class}){reason}\n")
+    if "UnicodeDecodeError" in failed.values():
+        sys.stderr.write(
+            f"not {arguments.encoding}: give another --encoding, as cp1252 or utf-16\n"
+        )
+    return 1 if failed else 0
+
+
+def extract_tables(tables: Any, config: ExtractConfig, step: Any = "all", **options: bool) -> None:
+    """Run a step over the tables, and print what it did."""
+    from spanlake.spark.extract import extract, summary
+
+    facts = extract(tables, config, step, **options)
+    if config.tables.database is not None:  # the views of a folder would end with this session
+        tables.register_views()
+    if step not in ("plan", "abandon"):
+        print_table("extracted", summary(tables, facts))
+    sys.stdout.write(conclusion(facts, step))
+
+
+def conclusion(facts: Mapping[str, Any], step: str) -> str:
+    """Return the last line of an extract run: what to do next, if there is something to do."""
+    plan = facts.get("plan_id")
+    if step == "abandon":
+        return f"gave up plan {plan}: its answers are kept, its notes are planned anew\n"
+    if step == "plan" and plan is None:
+        return "nothing to plan: every note has its status for this pipeline\n"
+    if step == "plan":
+        return f"planned {facts['units']} units as {plan}: go on with --step infer, then derive\n"
+    if not facts.get("published", True):
+        return "the views show another pipeline's rows: --publish shows this one's\n"
+    return ""
+
+
+# ingest, update, query
+
+
+def add_ingest(verbs: Any) -> None:
+    add_verb(
+        verbs, "ingest", run_ingest, "bring the table `notes` in step with a source",
+        "  spanlake ingest --config conf/ingest_csv.yml --set source.path=notes.csv",
+        "conf/ingest_*.yml", [IngestConfig], required=True,
+    )  # fmt: skip
+
+
+def run_ingest(arguments: argparse.Namespace) -> int:
+    config = load_config(IngestConfig, arguments.config, arguments.overrides)
+    tables = open_tables(config.tables, "spanlake ingest")
+    counts = ingest_tables(tables, config)
+    from spanlake.spark.ingest import CHANGES, length_percentiles
+
+    if config.tables.database is not None:
+        tables.register_views()
+    if any(counts[f"notes_{change}"] for change in CHANGES):
+        print_table("characters per note", length_percentiles(tables))
+    return 0
+
+
+def ingest_tables(tables: Any, config: IngestConfig) -> dict[str, int]:
+    """Ingest a source, record the run, and print and return its counts."""
+    from spanlake.spark.ingest import facts_of, ingest
+    from spanlake.spark.runs import Run
+
+    tables.require_layout()
+    with Run(tables, "ingest", config) as run:
+        counts = ingest(tables, config)
+        run.facts |= facts_of(counts)
+    print_table("ingested", counts)
+    return counts
+
+
+def add_update(verbs: Any) -> None:
+    parser = add_verb(
+        verbs, "update", run_update, "ingest a source and extract what is new, in one session",
+        "  spanlake update --ingest conf/ingest_jsonl.yml --extract conf/extract_small.yml",
+    )  # fmt: skip
     for name in ("ingest", "extract"):
-        update.add_argument(
+        parser.add_argument(
             f"--{name}", type=Path, required=True, metavar="FILE", help=f"conf/{name}_*.yml"
         )
-    update.set_defaults(run=_update)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override one key of the configurations that have it; may be repeated",
+    )  # fmt: skip
 
 
-def _add_maintain(commands: Any) -> None:
-    maintain = _on_tables(commands, "maintain", "compact the tables, and close plans", MAINTAIN)
-    _add_tables(maintain)
-    maintain.add_argument(
+def run_update(arguments: argparse.Namespace) -> int:
+    source = load_config(IngestConfig, arguments.ingest, _overrides_of(IngestConfig, arguments))
+    config = load_config(ExtractConfig, arguments.extract, _overrides_of(ExtractConfig, arguments))
+    places = [(part.tables.location, part.tables.database) for part in (source, config)]
+    if places[0] != places[1]:
+        raise ConfigError(
+            f"{arguments.ingest} and {arguments.extract} name different tables: set the same"
+            " tables.location or tables.schema in both (--set tables.location=... sets both)"
+        )
+    tables = open_tables(config.tables, "spanlake update")
+    ingest_tables(tables, source)
+    extract_tables(tables, config, wait=not sys.stdin.isatty())
+    return 0
+
+
+def _overrides_of(
+    kind: type[IngestConfig | ExtractConfig], arguments: argparse.Namespace
+) -> list[str]:
+    """Return the overrides of one of two configurations: those whose first key the other lacks."""
+    other = ExtractConfig if kind is IngestConfig else IngestConfig
+    foreign = set(other.model_fields) - set(kind.model_fields)
+    return [o for o in arguments.overrides if o.split("=")[0].split(".")[0] not in foreign]
+
+
+def add_query(verbs: Any) -> None:
+    parser = add_verb(
+        verbs, "query", run_query, "print the result of a SQL query on the tables",
+        '  spanlake query --config conf/extract_demo.yml "SELECT * FROM current_entities"\n'
+        "  spanlake query --config conf/extract_demo.yml --file sql/entities_per_label.sql",
+        "conf/extract_*.yml, for its tables", required=True,
+    )  # fmt: skip
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("sql", nargs="?", metavar="SQL", help="a query, in quotes")
+    query.add_argument("--file", type=Path, help="a file that holds one, for instance of sql/")
+    parser.add_argument("--limit", type=int, default=20, help="rows to print; default: 20")
+
+
+def run_query(arguments: argparse.Namespace) -> int:
+    config = load_config(ExtractConfig, arguments.config, arguments.overrides)
+    sql = arguments.sql if arguments.file is None else _read_query(arguments.file)
+    tables = open_tables(config.tables, "spanlake query")
+    tables.require_layout()
+    tables.use()
+    show_query(tables, sql, arguments.limit, CELL_WIDTH)
+    return 0
+
+
+def show_query(tables: Any, sql: str, limit: int, width: int) -> None:
+    """Print the first rows of a query's result; raises ConfigError in one line for a wrong query.
+
+    Spark's own log is silent meanwhile: of a value that does not fit it quotes the value.
+    """
+    from spanlake.spark.sql_errors import clear_errors, silence_spark_log
+
+    hint = "the columns are in docs/tables.md; try_cast gives null for a value that does not fit"
+    with silence_spark_log(tables.spark), clear_errors("query", hint):
+        tables.spark.sql(QUERY_END.sub("", sql)).show(limit, truncate=width)
+
+
+def _read_query(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no query can be read ({type(error).__name__})") from None
+
+
+# evaluate, compare
+
+
+def add_evaluate(verbs: Any) -> None:
+    parser = add_verb(
+        verbs, "evaluate", run_evaluate, "score a model, or a folder of .ann files",
+        "  spanlake evaluate --gold GOLD_FOLDER --json scores.json\n"
+        "  spanlake evaluate --gold GOLD_FOLDER --predicted OUT_FOLDER --errors errors.jsonl\n"
+        "  spanlake evaluate --gold notes.jsonl --config conf/extract_base.yml",
+        "conf/extract_*.yml, of which the extractor is used; default: the bundled model",
+        [EvaluateConfig],
+    )  # fmt: skip
+    add_gold(parser)
+    add_outputs(parser)
+    parser.add_argument(
+        "--store", action="store_true",
+        help="write gold_entities, gold_relations and scores to the tables of the configuration"
+        " (needs Spark; default of jobs/evaluate.py where it names tables)",
+    )  # fmt: skip
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    if arguments.predicted and arguments.config:
+        raise ConfigError("give --predicted (a folder) or --config (a model), not both")
+    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
+    labels = load_labels(config.extractor.labels)
+    check_given(arguments, labels)
+    codec = codec_of(arguments.encoding)
+    if arguments.predicted:
+        found = evaluate_folder(arguments.gold, arguments.predicted, labels, codec)
+    else:
+        found = evaluate_extractor(arguments.gold, load_extractor(config.extractor), codec)
+    deliver(found, arguments)
+    if arguments.store and config.tables is not None:
+        model = None if arguments.predicted else model_fingerprint(config.extractor)
+        _store_scores(arguments.gold, config, config.tables, found, model)
+    return 0
+
+
+def _store_scores(
+    gold: Path, config: EvaluateConfig, place: TablesConfig, found: Evaluation, model: str | None
+) -> None:
+    tables = open_tables(place, "spanlake evaluate")
+    from spanlake.spark.evaluate import store_gold, store_scores
+    from spanlake.spark.runs import Run
+
+    corpus = "/".join(gold.resolve().parts[-2:])
+    with Run(tables, "evaluate", config, model_fingerprint=model) as run:
+        store_gold(tables, corpus, [note.gold for note in found.notes], found.labels)
+        store_scores(tables, found.scores, run_id=run.run_id, corpus=corpus, model=model)
+
+
+def add_compare(verbs: Any) -> None:
+    parser = add_verb(
+        verbs, "compare", run_compare, "print what one run gains over another, with intervals",
+        "  spanlake compare counts_a.json counts_b.json\n"
+        "  spanlake compare OUT_A OUT_B --gold GOLD_FOLDER --to changes.jsonl",
+    )  # fmt: skip
+    parser.add_argument(
+        "ours", type=Path,
+        help="the run whose gains are printed: a file of `evaluate --notes` or `crossvalidate`, or"
+        " with --gold a folder of .ann files",
+    )  # fmt: skip
+    parser.add_argument("theirs", type=Path, help="the run that it is compared with")
+    parser.add_argument("--gold", type=Path, help="gold notes: then the two are .ann folders")
+    parser.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
+    parser.add_argument("--labels", default="kiwi", help="label set of the folders")
+    parser.add_argument("--to", type=Path, help="with --gold: write a JSON line a changed entity")
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    from spanlake.scoring.bootstrap import differences, lines, of_notes, read_notes  # numpy
+
+    both = (arguments.ours, arguments.theirs)
+    if arguments.to:
+        check_file(arguments.to)
+    if arguments.gold:
+        labels, codec = load_labels(arguments.labels), codec_of(arguments.encoding)
+        ours, theirs = (evaluate_folder(arguments.gold, run, labels, codec) for run in both)
+        for problem in dict.fromkeys([*ours.report.problems, *theirs.report.problems]):
+            sys.stderr.write(f"{problem}\n")
+        found = differences(of_notes(ours.by_note), of_notes(theirs.by_note))
+    elif arguments.to:
+        raise ConfigError("--to needs --gold: which entities changed is not in counts by note")
+    else:
+        found = differences(*map(read_notes, both))
+    sys.stdout.write("points gained, 95 % interval over notes, * where 0 is outside\n")
+    sys.stdout.write(lines(found, signed=True) + "\n")
+    if arguments.gold:
+        changed = changes(ours.notes, theirs.notes, ours.labels)
+        sys.stdout.write("\n" + change_lines(changed))
+        if arguments.to is not None:
+            write_rows(arguments.to, change_rows(changed))
+    return 0
+
+
+# maintain, purge
+
+
+def add_maintain(verbs: Any) -> None:
+    parser = add_verb(
+        verbs, "maintain", run_maintain, "compact the tables, name open plans, delete old files",
+        "Open plans are named: extract with their configuration ends them, --abandon gives them up."
+        "\n\n  spanlake maintain --config conf/extract_small.yml [--abandon all] [--upgrade]",
+        "conf/extract_*.yml, for its tables", required=True,
+    )  # fmt: skip
+    parser.add_argument(
         "--vacuum-hours", type=_hours, metavar="N", help="delete files unused for so long;"
         " default: 720, as long as an open plan may need them",
     )  # fmt: skip
-    what = maintain.add_mutually_exclusive_group()
+    what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--abandon", metavar="PLAN_ID|all", help="give up an open plan whose run is dead, or all"
     )
     what.add_argument(
         "--upgrade", action="store_true",
         help="rewrite tables of an older layout, once, and do nothing else; no text is read again",
-    )  # fmt: skip
-    maintain.set_defaults(run=_maintain)
-
-
-def _add_purge(commands: Any) -> None:
-    purge = _on_tables(commands, "purge", "erase what is left of deleted and edited texts", PURGE)
-    _add_tables(purge)
-    purge.add_argument(
-        "--answers", action="store_true",
-        help="delete the model's answers to such texts as well; they hold no text",
-    )  # fmt: skip
-    purge.add_argument(
-        "--vacuum-now", action="store_true",
-        help="delete the files that held the rows at once, and with them all older versions: no"
-        " other job may read or write the tables meanwhile",
-    )  # fmt: skip
-    purge.set_defaults(run=_purge)
-
-
-def _on_tables(commands: Any, name: str, short: str, whole: str) -> argparse.ArgumentParser:
-    """Return the parser of a command that works on tables, with Spark."""
-    made: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=short,
-        description=whole,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-        help="override one key of the configuration; may be repeated",
-    )  # fmt: skip
-    return made
-
-
-def _add_tables(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, required=True, metavar="FILE",
-        help="conf/extract_*.yml, for its tables",
     )  # fmt: skip
 
 
@@ -198,187 +500,76 @@ def _hours(given: str) -> int:
     return int(given)
 
 
-def _command(commands: Any, name: str, short: str, whole: str) -> argparse.ArgumentParser:
-    """Return the parser of a command that takes a configuration's extractor."""
-    made: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=short,
-        description=whole,
-        epilog=told_keys(ExtractorConfig, section="extractor."),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return made
-
-
-def _add_compare(compare: argparse.ArgumentParser) -> None:
-    compare.add_argument(
-        "ours",
-        type=Path,
-        help="the run whose gains are told: a file of evaluate --notes or jobs/crossvalidate.py,"
-        " or with --gold a folder of .ann files",
-    )
-    compare.add_argument("theirs", type=Path, help="the run that it is compared with")
-    compare.add_argument("--gold", type=Path, help="gold notes: then the two are .ann folders")
-    compare.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
-    compare.add_argument("--labels", default="kiwi", help="label set of the folders")
-    compare.add_argument("--to", type=Path, help="with --gold: write a JSON line a changed entity")
-    compare.set_defaults(run=_compare)
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE",
-        help="conf/extract_*.yml, of which the extractor is used; default: the bundled model",
-    )  # fmt: skip
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-        help="override one key of the configuration; may be repeated",
-    )  # fmt: skip
-
-
-def _annotate(arguments: argparse.Namespace) -> int:
-    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
-    codec = codec_of(arguments.encoding)
-    extractor = load_extractor(config.extractor)
-    failed = annotate_folder(arguments.notes, arguments.to, extractor, codec)
-    for note_id, error_class in failed.items():
-        sys.stderr.write(f"failed: {note_id} ({error_class}){WHY.get(error_class, '')}\n")
-    if "UnicodeDecodeError" in failed.values():
-        sys.stderr.write(
-            f"not {arguments.encoding}: give another --encoding, as cp1252 or utf-16\n"
-        )
-    return 1 if failed else 0
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    if arguments.predicted and arguments.config:
-        raise ConfigError("give --predicted (a folder) or --config (a model), not both")
-    config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
-    check_given(arguments, load_labels(config.extractor.labels))
-    deliver(_evaluation(arguments, config), arguments)
-    return 0
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from spanlake.scoring.bootstrap import differences, lines, of_notes, read_notes  # numpy
-
-    both = (arguments.ours, arguments.theirs)
-    if arguments.to:
-        check_file(arguments.to)
-    if arguments.gold:
-        ours, theirs = _folders(arguments, both)
-        found = differences(of_notes(ours.by_note), of_notes(theirs.by_note))
-    elif arguments.to:
-        raise ConfigError("--to needs --gold: which entities changed is not in counts by note")
-    else:
-        found = differences(*map(read_notes, both))
-    sys.stdout.write("points gained, 95 % interval over notes, * where 0 is outside\n")
-    sys.stdout.write(lines(found, signed=True) + "\n")
-    if arguments.gold:
-        _deliver_changes(changes(ours.notes, theirs.notes, ours.labels), arguments.to)
-    return 0
-
-
-def _folders(arguments: argparse.Namespace, both: Sequence[Path]) -> list[Evaluation]:
-    labels, codec = load_labels(arguments.labels), codec_of(arguments.encoding)
-    found = [evaluate_folder(arguments.gold, folder, labels, codec) for folder in both]
-    for problem in dict.fromkeys(line for one in found for line in one.report.problems):
-        sys.stderr.write(f"{problem}\n")
-    return found
-
-
-def _deliver_changes(found: Sequence[Changed], to: Path | None) -> None:
-    sys.stdout.write("\n" + change_lines(found))
-    if to is not None:
-        write_rows(to, change_rows(found))
-
-
-def _evaluation(arguments: argparse.Namespace, config: EvaluateConfig) -> Evaluation:
-    codec = codec_of(arguments.encoding)
-    if arguments.predicted:
-        labels = load_labels(config.extractor.labels)
-        return evaluate_folder(arguments.gold, arguments.predicted, labels, codec)
-    return evaluate_extractor(arguments.gold, load_extractor(config.extractor), codec)
-
-
-def _maintain(arguments: argparse.Namespace) -> int:
+def run_maintain(arguments: argparse.Namespace) -> int:
     config = load_config(ExtractConfig, arguments.config, arguments.overrides)
-    tables = _open(config.tables, "spanlake maintain")
+    tables = open_tables(config.tables, "spanlake maintain")
     from spanlake.spark.maintain import RETENTION_HOURS, maintain, upgrade
 
     if arguments.upgrade:
-        done = upgrade(tables)
         sys.stdout.write(
             "upgraded: run extract next, which derives everything anew and reads no text again\n"
-            if done
+            if upgrade(tables)
             else "nothing to upgrade: the tables are of the present layout\n"
         )
         return 0
     given = arguments.vacuum_hours
     hours = RETENTION_HOURS if given is None else given
-    _tell("maintained", maintain(tables, config, hours=hours, abandon=arguments.abandon))
+    print_table("maintained", maintain(tables, config, hours=hours, abandon=arguments.abandon))
     return 0
 
 
-def _purge(arguments: argparse.Namespace) -> int:
+def add_purge(verbs: Any) -> None:
+    parser = add_verb(
+        verbs, "purge", run_purge, "erase what is left of deleted and edited texts",
+        "First delete or mend the notes at the source, and ingest (docs/privacy.md).\n\n"
+        "  spanlake purge --config conf/extract_small.yml [--answers] [--vacuum-now]",
+        "conf/extract_*.yml, for its tables", required=True,
+    )  # fmt: skip
+    parser.add_argument(
+        "--answers", action="store_true",
+        help="delete the model's answers to such texts as well; they hold no text",
+    )  # fmt: skip
+    parser.add_argument(
+        "--vacuum-now", action="store_true",
+        help="delete the files that held the rows at once, and with them all older versions: no"
+        " other job may read or write the tables meanwhile",
+    )  # fmt: skip
+
+
+def run_purge(arguments: argparse.Namespace) -> int:
     config = load_config(ExtractConfig, arguments.config, arguments.overrides)
-    tables = _open(config.tables, "spanlake purge")
+    tables = open_tables(config.tables, "spanlake purge")
     from spanlake.spark.maintain import purge
 
     done = purge(tables, config, answers=arguments.answers, now=arguments.vacuum_now)
-    _tell("purged", done)
+    print_table("purged", done)
     return 0
 
 
-def _update(arguments: argparse.Namespace) -> int:
-    source = load_config(IngestConfig, arguments.ingest, _keys_of(IngestConfig, arguments))
-    config = load_config(ExtractConfig, arguments.extract, _keys_of(ExtractConfig, arguments))
-    places = [(one.tables.location, one.tables.database) for one in (source, config)]
-    if places[0] != places[1]:
-        raise ConfigError(
-            f"{arguments.ingest} and {arguments.extract} name different tables: set the same"
-            " tables.location or tables.schema in both (--set tables.location=... sets both)"
-        )
-    tables = _open(config.tables, "spanlake update")
-    from spanlake.spark.extract import extract
-    from spanlake.spark.ingest import facts_of, ingest
-    from spanlake.spark.runs import Run
-    from spanlake.spark.summary import summary
+# demo
 
-    tables.require_layout()
-    with Run(tables, "ingest", source) as run:
-        counts = ingest(tables, source)
-        run.facts |= facts_of(counts)
-    _tell("ingested", counts)
-    facts = extract(tables, config, wait=not sys.stdin.isatty())
-    if config.tables.database is not None:
-        tables.register_views()
-    sys.stdout.write(summary(tables, facts) + "\n")
+
+def add_demo(verbs: Any) -> None:
+    add_verb(
+        verbs, "demo", run_demo, "run the job on the bundled notes, and query the tables",
+        "Needs conf/ and sql/ of the repository in the working directory.",
+    )  # fmt: skip
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    source = load_config(IngestConfig, "conf/ingest_demo.yml")
+    config = load_config(ExtractConfig, "conf/extract_demo.yml")
+    tables = open_tables(config.tables, "spanlake demo")
+    ingest_tables(tables, source)
+    extract_tables(tables, config)
+    tables.use()
+    for name in DEMO_QUERIES:
+        path = Path("sql") / f"{name}.sql"
+        title = _read_query(path).splitlines()[0].removeprefix("-- ")
+        sys.stdout.write(f"\n{path}: {title}\n")
+        sys.stdout.flush()
+        show_query(tables, _read_query(path), limit=8, width=40)
     return 0
-
-
-def _keys_of(kind: type[IngestConfig | ExtractConfig], arguments: argparse.Namespace) -> list[str]:
-    """Return the overrides of one of two configurations: those whose first key the other lacks."""
-    other = ExtractConfig if kind is IngestConfig else IngestConfig
-    theirs = set(other.model_fields) - set(kind.model_fields)
-    return [one for one in arguments.overrides if one.split("=")[0].split(".")[0] not in theirs]
-
-
-def _open(config: TablesConfig, name: str) -> Any:
-    """Return the tables of a place, in a session of Spark that is started for them."""
-    try:
-        from spanlake.spark.session import get_session
-        from spanlake.spark.tables import Tables
-    except ModuleNotFoundError as error:
-        raise missing_packages("spark", error.name) from None
-    log.info("starting Spark")
-    return Tables(get_session(name), config)
-
-
-def _tell(what: str, done: Mapping[str, object]) -> None:
-    from spanlake.spark.arguments import table_of
-
-    sys.stdout.write(f"{what}\n{table_of(list(done.items()))}\n")
 
 
 if __name__ == "__main__":

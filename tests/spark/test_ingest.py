@@ -14,7 +14,6 @@ from spanlake.config.extract import IngestConfig
 from spanlake.errors import ConfigError, DataError
 from spanlake.spark.extract import extract
 from spanlake.spark.ingest import compared, facts_of, ingest, length_percentiles
-from spanlake.spark.queries import run_query
 from spanlake.spark.runs import Run
 from spanlake.spark.sources import notes_from
 from spanlake.spark.tables import Tables
@@ -143,13 +142,13 @@ def test_notes_without_a_status_are_unprocessed(tables, source, config):
     extract(tables, config())
     tables.register_views()
     assert tables.spark.table("unprocessed_notes").count() == 0
-    states = run_query(tables, ROOT / "sql" / "note_states.sql")
+    states = tables.spark.sql((ROOT / "sql" / "note_states.sql").read_text(encoding="utf-8"))
     assert {row.state: row.notes for row in states.collect()} == {"done": 2}
     ingest(tables, source({"a": "No fever.", "b": "Cough!", "c": "Rash."}))
     tables.register_views()
     left = tables.spark.table("unprocessed_notes").orderBy("note_id").collect()
     assert [tuple(row) for row in left] == [("b", "b", None, 6), ("c", "c", None, 5)]
-    states = run_query(tables, ROOT / "sql" / "note_states.sql")
+    states = tables.spark.sql((ROOT / "sql" / "note_states.sql").read_text(encoding="utf-8"))
     counted = {row.state: (row.notes, row.chars_unseen) for row in states.collect()}
     assert counted == {"done": (1, 0), "unprocessed": (2, 11)}
 

@@ -13,6 +13,7 @@ import pytest
 import spanlake
 from kills import Commits, Killed, Progress, dying
 from notes_source import jsonl_source
+from spanlake.cli import conclusion
 from spanlake.config.extract import ExtractConfig, TablesConfig
 from spanlake.errors import PlanError
 from spanlake.spark import extract as extract_module
@@ -22,7 +23,6 @@ from spanlake.spark.extract import extract
 from spanlake.spark.infer import Wave, infer_wave
 from spanlake.spark.ingest import ingest
 from spanlake.spark.plan import last_plan, units_of_plan
-from spanlake.spark.summary import summary
 from spanlake.spark.tables import Tables
 
 NOTES = {
@@ -334,15 +334,15 @@ def test_a_trial_hides_nothing_until_it_is_published(tables, way, other_labels):
     )
     facts = extract(tables, trial)
     assert (facts["notes"], facts["published"]) == (1, False)
-    assert summary(tables, facts).endswith("--publish shows this one's")
+    assert "--publish shows this one's" in conclusion(facts, "all")
     assert keys(tables.view("current_entities"), "entity_id") == shown
     idle = extract(tables, trial)
-    assert summary(tables, idle).endswith("--publish shows this one's")
+    assert "--publish shows this one's" in conclusion(idle, "all")
     for pipeline, ids in ((trial, {"a"}), (config(tables, way), {*NOTES}), (trial, {"a"})):
         assert extract(tables, pipeline, publish=True)["published"]
         found = {row.note_id for row in tables.view("current_note_status").collect()}
         assert found == ids
-    assert "--publish" not in summary(tables, extract(tables, trial))
+    assert conclusion(extract(tables, trial), "all") == ""
 
 
 @WAYS

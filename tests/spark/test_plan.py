@@ -15,7 +15,6 @@ from spanlake.spark.extract import extract
 from spanlake.spark.infer import Wave
 from spanlake.spark.ingest import ingest
 from spanlake.spark.leases import Lease, identity
-from spanlake.spark.summary import summary
 from spanlake.spark.tables import Tables
 from spanlake.text.sentences import split
 
@@ -148,13 +147,6 @@ def test_a_plan_of_a_living_run_is_waited_for_and_a_dead_one_s_is_taken(
     assert (facts["notes"], facts["units_read"]) == (2, 3)
     assert fresh.read("plan_events").where("event = 'taken_over'").count() == 1
     assert not fresh.read("runs").where("state = 'lost'").count(), "it has written its own row"
-
-
-def test_a_step_that_reads_nothing_says_what_it_did(fresh):
-    planned = {"plan_id": "p-1", "units": 3}
-    assert "planned 3 units as p-1: go on with --step infer" in summary(fresh, planned, "plan")
-    assert summary(fresh, {}, "plan").startswith("nothing to plan")
-    assert summary(fresh, planned, "abandon").startswith("gave up plan p-1")
 
 
 @pytest.mark.slow

@@ -1,57 +1,18 @@
-"""Score an extractor on annotated notes, the notes spread over the executors."""
+"""Annotated notes and scores as tables: `gold_entities`, `gold_relations` and `scores`."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-import pyarrow as pa
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import Row
 
-from spanlake.config.extract import ExtractorConfig
-from spanlake.core.labels import LabelSet, load_labels
+from spanlake.core.labels import LabelSet
 from spanlake.core.types import Entity
 from spanlake.corpora import GoldNote
-from spanlake.models import model_fingerprint
 from spanlake.scoring.counts import Scores
-from spanlake.scoring.evaluation import Evaluation, read_gold_notes
-from spanlake.scoring.score_extractor import ScoredNote, scored_notes
 from spanlake.scoring.scores import rows
-from spanlake.spark.infer import cached_extractor
 from spanlake.spark.tables import Tables
-
-
-def evaluate_with_spark(
-    spark: SparkSession, gold_notes: Path, extractor: ExtractorConfig, encoding: str = "utf-8"
-) -> Evaluation:
-    """Score an extractor on gold notes, as `scoring.evaluation.evaluate_extractor` does."""
-    labels, extractor = load_labels(extractor.labels), extractor.located()
-    gold, report = read_gold_notes(gold_notes, labels, encoding)
-    slots = spark.sparkContext.defaultParallelism
-    # Note by note, as our own values: the same process tree wrote them and reads them.
-    frame = spark.createDataFrame([(pickle.dumps(one),) for one in gold], "gold binary")
-    scored = frame.repartition(max(1, min(slots, len(gold)))).mapInArrow(
-        _scorer(extractor.model_dump_json()), "notes binary"
-    )
-    notes: list[ScoredNote] = []
-    for row in scored.collect():
-        notes += pickle.loads(row.notes)  # noqa: S301
-    notes.sort(key=lambda one: one.note_id)
-    fingerprint = model_fingerprint(extractor)
-    return Evaluation(labels, notes, report, fingerprint, gold_problems=report.reasons)
-
-
-def _scorer(config_json: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        gold = [pickle.loads(row["gold"]) for b in batches for row in b.to_pylist()]  # noqa: S301
-        if gold:
-            extractor, _ = cached_extractor(config_json)
-            notes = pickle.dumps(scored_notes(gold, extractor))
-            yield pa.RecordBatch.from_arrays([pa.array([notes], pa.binary())], names=["notes"])
-
-    return score
 
 
 def store_gold(tables: Tables, corpus: str, gold: Sequence[GoldNote], labels: LabelSet) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from spanlake.config.extract import ExtractConfig
@@ -512,3 +512,25 @@ class _Progress:
         rate = self.read / seconds if self.read else 0.0
         left = f"{(self.planned - self.read) / rate / 60:.0f} minutes left" if rate else "measuring"
         log.info("%d of %d units read, %.0f a second, %s", self.read, self.planned, rate, left)
+
+
+def summary(tables: Tables, facts: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return what a run did, for people: counts, seconds, the slowest task, what was left out."""
+    names = ("plan_id", "notes", "failed_notes", "units", "units_read", "model_loads")
+    rows: list[tuple[str, object]] = [(name, facts.get(name) or 0) for name in names]
+    rows += [(f"{s} seconds", f"{facts.get(f'{s}_seconds', 0):.1f}") for s in _STEPS]
+    rows.append(("notes per hour", f"{facts.get('notes_per_hour', 0):,.0f}"))
+    of_plan = F.col("plan_id") == F.lit(facts.get("plan_id"))
+    slowest = tables.view("timings").where(of_plan).orderBy(F.desc("task_seconds")).head(1)
+    rows.append(("slowest partition", _task(slowest[0]) if slowest else "none: nothing was read"))
+    dropped = tables.read("note_status").where(of_plan).select(F.explode("dropped"))
+    counts = dropped.groupBy("key").agg(F.sum("value").alias("count")).orderBy("key").collect()
+    rows += [(f"left out: {row.key}", row["count"]) for row in counts]
+    return [*rows, ("tables", tables.config.database or tables.config.location)]
+
+
+def _task(row: Row) -> str:
+    return (
+        f"wave {row.wave}, partition {row.partition} on {row.device}: {row.units} units in"
+        f" {row.task_seconds:.1f} s ({row.load_seconds:.1f} s load)"
+    )

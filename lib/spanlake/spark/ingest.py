@@ -18,9 +18,9 @@ from pyspark.sql import functions as F
 from spanlake.config.extract import IngestConfig
 from spanlake.core.types import NOTE_COLUMNS
 from spanlake.errors import DataError
-from spanlake.spark.clear import running, shown, unlogged
 from spanlake.spark.runs import CONFLICT
 from spanlake.spark.sources import FAULT, TAKEN, conditions, notes_from, refuse_faults
+from spanlake.spark.sql_errors import evaluating_user_sql, shown, silence_spark_log
 from spanlake.spark.tables import Tables
 
 PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -97,7 +97,7 @@ def _compare(tables: Tables, rows: DataFrame, config: IngestConfig) -> _Comparis
     version = tables.version("notes") if tables.exists("notes") else None
     stored = None if version is None else tables.read("notes", version)
     comparison = compared(rows, stored)
-    with running(tables.spark, *conditions(config.source)):
+    with evaluating_user_sql(tables.spark, *conditions(config.source)):
         groups = comparison.collect()
         total = {name: sum(group[name] for group in groups) for name in SUMS}
         _refuse_rows(total, rows, config)
@@ -250,7 +250,7 @@ def _merge(tables: Tables, rows: DataFrame, found: _Comparison) -> bool:
     )
     try:
         # Delta would log a conflict with its whole stack; an error that is not one is raised.
-        with _view(_changes(tables, rows, found)) as view, unlogged(tables.spark):
+        with _view(_changes(tables, rows, found)) as view, silence_spark_log(tables.spark):
             done = tables.spark.sql(
                 f"MERGE INTO {name} n USING (SELECT * FROM {view} WHERE {as_compared}) i"
                 f" ON n.note_id = i.note_id {_clauses(counts)}"

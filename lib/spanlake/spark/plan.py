@@ -22,10 +22,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from spanlake.config.extract import ExtractConfig
 from spanlake.core.types import units_of
 from spanlake.errors import PlanError
-from spanlake.spark.clear import clear_errors, running
 from spanlake.spark.leases import identity
 from spanlake.spark.runs import CONFLICT
 from spanlake.spark.schemas import TABLES
+from spanlake.spark.sql_errors import clear_errors, evaluating_user_sql
 from spanlake.spark.tables import TERMINAL, Tables
 from spanlake.text.sentences import SPLITTER_VERSION, split
 
@@ -201,7 +201,7 @@ def unread_notes(
     version = tables.version("notes") if version is None else version
     notes = _restricted(tables, version, where)
     ended = _ended(tables, pipeline, retry)
-    with running(tables.spark, "where", where):
+    with evaluating_user_sql(tables.spark, "where", where):
         both = notes.select(*KEY).join(ended.withColumn("ended", F.lit(1)), KEY, "left")
         row = both.agg(
             F.count("*").alias("total"),
@@ -254,7 +254,7 @@ def write_plan(
     sliced = notes.withColumn("slice", F.pmod(F.xxhash64("note_id"), F.lit(slices)).cast("int"))
     units = sliced.mapInArrow(_splitter(context), UNITS)
     units = units.repartition(min(slices, 512), "slice").withColumn("plan_id", F.lit(plan.plan_id))
-    with running(tables.spark, "where", plan.where):
+    with evaluating_user_sql(tables.spark, "where", plan.where):
         tables.append("plan_units", units, f"plan_units:{plan.plan_id}", 1)
     _write_work(tables, plan, retry)
     return _counted(tables, plan)

@@ -112,5 +112,5 @@ def _require_delta(spark: SparkSession) -> None:
         raise ConfigError(
             "Delta's jars are not on Spark's class path: start with"
             f" `spark-submit --packages {delta_package()} ...`,"
-            " or run `make setup`, which puts that into the environment's spark-defaults.conf"
+            " or set SPARK_CONF_DIR=conf/spark, as the spark-submit of `make setup` does"
         ) from None

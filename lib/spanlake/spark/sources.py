@@ -19,7 +19,6 @@ from spanlake.config.extract import Expression, SourceConfig
 from spanlake.core.types import NOTE_COLUMNS
 from spanlake.errors import ConfigError, DataError
 from spanlake.spark.casts import cast_to
-from spanlake.spark.clear import LONGEST, clear_errors, named, on_one_line
 from spanlake.spark.files import Files, Reader, is_hidden, source_files
 from spanlake.spark.readers import (
     UNREADABLE,
@@ -29,6 +28,7 @@ from spanlake.spark.readers import (
     json_rows,
     text_reader,
 )
+from spanlake.spark.sql_errors import LONGEST, clear_errors, named, on_one_line
 from spanlake.text.csv_records import Dialect
 
 TAKEN, FAULT, PLACE = "taken", "spanlake_fault", "spanlake_place"

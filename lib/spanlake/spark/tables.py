@@ -14,8 +14,8 @@ from pyspark.sql import types as T
 
 from spanlake.config.extract import TablesConfig
 from spanlake.errors import ConfigError, DataError
-from spanlake.spark.clear import is_missing
 from spanlake.spark.schemas import TABLES, Table
+from spanlake.spark.sql_errors import is_missing
 
 log = logging.getLogger(__name__)
 
@@ -268,6 +268,17 @@ class Tables:
             for f in TABLES[table].schema.fields
         ]
         return rows.select(*columns)
+
+    def use(self) -> None:
+        """Let the session call the tables and views by their bare names; ConfigError without notes.
+
+        A catalog's schema becomes the current one; a folder gets temporary views.
+        """
+        self.require("notes")
+        if self.config.database is None:
+            self.register_views()
+        else:
+            self.spark.sql(f"USE {self.config.database}")
 
     def register_views(self) -> None:
         """Make the tables and the views on them queryable by name.

@@ -42,7 +42,7 @@ def _class_of(error: PySparkException | Py4JJavaError) -> str:
 
 
 @contextmanager
-def running(spark: SparkSession, what: str, condition: str | None) -> Iterator[None]:
+def evaluating_user_sql(spark: SparkSession, what: str, condition: str | None) -> Iterator[None]:
     """Run what first evaluates a user's condition: nothing of a note is quoted where it fails.
 
     Changes nothing without a condition: what fails then is told as it is.
@@ -50,17 +50,18 @@ def running(spark: SparkSession, what: str, condition: str | None) -> Iterator[N
     if condition is None:
         yield
         return
-    with unlogged(spark), clear_errors(what, CAST):
+    with silence_spark_log(spark), clear_errors(what, CAST):
         yield
 
 
 @contextmanager
-def unlogged(spark: SparkSession) -> Iterator[None]:
+def silence_spark_log(spark: SparkSession) -> Iterator[None]:
     """Silence the log of a local Spark while it runs a user's condition: it quotes failed values.
 
     On a cluster every executor keeps a log of its own, which no driver can silence.
     """
-    if not str(spark.conf.get("spark.master", "")).startswith("local"):
+    local = str(spark.conf.get("spark.master", "")).startswith("local")
+    if not local or is_connect(spark):
         yield
         return
     spark.sparkContext.setLogLevel("OFF")
@@ -68,6 +69,11 @@ def unlogged(spark: SparkSession) -> Iterator[None]:
         yield
     finally:
         spark.sparkContext.setLogLevel("ERROR")  # as get_session sets it
+
+
+def is_connect(spark: SparkSession) -> bool:
+    """Tell whether the session is one of Spark Connect, which has no JVM of ours."""
+    return not hasattr(spark, "_jsc")
 
 
 def is_missing(error: Exception) -> bool:
