@@ -107,8 +107,9 @@ def test_the_student_may_change_without_asking_again(
         | {"model": str(tiny_base), "to": str(tmp_path / "student"), "teachers": teachers}
         | {"epochs": 1, "batch_tokens": 128}
     )
-    with pytest.raises(ConfigError, match="mixed_layers is 9"):
-        distil(config.model_copy(update={"mixed_layers": 9}))
+    (tmp_path / "no_encoder").mkdir()
+    with pytest.raises(ModelError):
+        distil(config.model_copy(update={"model": str(tmp_path / "no_encoder")}))
     assert not asked, "a student that cannot learn needs no teachers"
     monkeypatch.setattr(distilling, "fit", None)
     with pytest.raises(TypeError):
