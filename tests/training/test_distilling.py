@@ -16,7 +16,7 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 from spanlake.config.extract import ExtractorConfig  # noqa: E402
 from spanlake.config.train import DistilConfig, TaggerTrainConfig  # noqa: E402
 from spanlake.core.types import Unit  # noqa: E402
-from spanlake.errors import ConfigError, ModelError  # noqa: E402
+from spanlake.errors import ModelError  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.training import distilling  # noqa: E402
 from spanlake.training.apart import learnt_by  # noqa: E402

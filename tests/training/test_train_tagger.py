@@ -24,7 +24,7 @@ from spanlake.core.bio import words  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.types import Annotation, Unit, entity_at, units_of  # noqa: E402  # noqa: E402
 from spanlake.corpora import write_brat  # noqa: E402
-from spanlake.errors import ConfigError, DataError, ModelError  # noqa: E402
+from spanlake.errors import ConfigError, ModelError  # noqa: E402
 from spanlake.models.tagger import reader  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
