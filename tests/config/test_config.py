@@ -89,20 +89,6 @@ def test_a_recipe_is_of_the_kind_that_it_names(conf, kind, expected):
     assert [path.name for path in recipe.folders] == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        ("{notes: n, label: chia}", r"unknown key 'auxiliary.0.label'; did you mean 'labels'"),
-        ("n", r"auxiliary.0 is a section, found 'n'; its keys: notes, labels, format"),
-        ("{notes: n, labels: chia, format: xml}", r"auxiliary.0.format: Input should be 'brat'"),
-    ],
-)
-def test_a_wrong_item_of_a_list_of_sections_is_named(conf, item, message):
-    text = f"kind: tagger\nmodel: m\ntrain: t\nto: t\nauxiliary: [{item}]"
-    with pytest.raises(ConfigError, match=message):
-        load_train_config(conf(text))
-
-
 def test_an_unknown_kind_of_recipe_is_refused_with_the_known_ones(conf):
     with pytest.raises(ConfigError, match="known: bert, tagger"):
         load_train_config(conf("kind: crf\nmodel: m\ntrain: t\nto: t"))

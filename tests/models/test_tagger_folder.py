@@ -119,7 +119,7 @@ def test_padding_beyond_a_window_of_attention_spoils_no_words(tmp_path: Path) ->
     config = transformers.ModernBertConfig(
         vocab_size=300, num_hidden_layers=4, local_attention=16, **sizes, **tokens
     )
-    shape = Shape(tags=(3, 3), relations=1, pair_features=4, mixed_layers=1, dropout=0.0)
+    shape = Shape(tags=(3, 3), relations=1, pair_features=4, dropout=0.0)
     module = OnePass(transformers.ModernBertModel(config), shape).eval()
     export(module, tmp_path)
     ids = np.random.default_rng(0).integers(5, 300, (2, 64))

@@ -36,7 +36,6 @@ def extractor(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Extr
     to = str(tmp_path_factory.mktemp("neighbours") / "tagger")
     rates = {
         "learning_rate": 1e-2,
-        "weight_average": 0.0,
         "epochs": 12,
         "batch_tokens": 64,
         "together": 3,

@@ -16,7 +16,7 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 from spanlake.config.extract import ExtractorConfig  # noqa: E402
 from spanlake.config.train import DistilConfig, TaggerTrainConfig  # noqa: E402
 from spanlake.core.types import Unit  # noqa: E402
-from spanlake.errors import ConfigError, ModelError  # noqa: E402
+from spanlake.errors import ModelError  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
 from spanlake.training import distilling  # noqa: E402
 from spanlake.training.apart import learnt_by  # noqa: E402
@@ -107,8 +107,9 @@ def test_the_student_may_change_without_asking_again(
         | {"model": str(tiny_base), "to": str(tmp_path / "student"), "teachers": teachers}
         | {"epochs": 1, "batch_tokens": 128}
     )
-    with pytest.raises(ConfigError, match="mixed_layers is 9"):
-        distil(config.model_copy(update={"mixed_layers": 9}))
+    (tmp_path / "no_encoder").mkdir()
+    with pytest.raises(ModelError):
+        distil(config.model_copy(update={"model": str(tmp_path / "no_encoder")}))
     assert not asked, "a student that cannot learn needs no teachers"
     monkeypatch.setattr(distilling, "fit", None)
     with pytest.raises(TypeError):

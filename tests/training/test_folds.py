@@ -15,7 +15,6 @@ from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.errors import ConfigError, DataError, ModelError  # noqa: E402
 from spanlake.training import folds  # noqa: E402
 from spanlake.training.apart import check_apart, learnt_by  # noqa: E402
-from spanlake.training.tagger import train_tagger  # noqa: E402
 
 KIWI = load_labels("kiwi")
 FOLDS = {"a": 0, "b": 1, "c": 1, "elsewhere": 7}
@@ -115,22 +114,6 @@ def test_a_note_that_is_scored_is_not_learnt_under_another_id() -> None:
     with pytest.raises(DataError, match="1 notes that are scored are learnt: a"):
         check_apart([gold_note("other", text)], NOTES)
     check_apart([gold_note("a", "Another note."), gold_note("b", "")], NOTES)
-
-
-def test_auxiliary_corpora_may_not_hold_what_is_scored(tiny_base: Path, tmp_path: Path) -> None:
-    beside = tmp_path / "beside"
-    beside.mkdir()
-    for gold in NOTES[:2]:
-        (beside / f"x{gold.note.note_id}.txt").write_text(gold.note.note_text)
-        (beside / f"x{gold.note.note_id}.ann").write_text("T1\tproblem 0 4\tPati\n")
-    auxiliary = [{"notes": str(beside), "labels": "kiwi"}]
-    values = {**_config(tiny_base, tmp_path / "to").model_dump(), "auxiliary": auxiliary}
-    config = TaggerTrainConfig.model_validate(values)
-    with pytest.raises(DataError, match="2 notes that are scored are learnt"):
-        folds.train_folds(NOTES, FOLDS, config)
-    train_tagger([gold_note("d", "Cough.", ("Cough", "problem"))], [], config)
-    with pytest.raises(ConfigError, match="has learnt notes that it would be scored on"):
-        folds.train_folds(NOTES, FOLDS, _config(tmp_path / "to", tmp_path / "next"))
 
 
 def test_notes_without_a_fold_or_given_twice_are_refused(tiny_base: Path, tmp_path: Path) -> None:

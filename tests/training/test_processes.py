@@ -34,7 +34,7 @@ from spanlake.config.train import TaggerTrainConfig
 from spanlake.training import batches, tagger
 
 read, weights = [], []
-item, state = batches.ByEpoch.__getitem__, tagger.WeightAverage.state
+item, train = batches.ByEpoch.__getitem__, tagger._train
 
 
 def noted(self, number):
@@ -42,14 +42,15 @@ def noted(self, number):
     return item(self, number)
 
 
-def digested(self):
-    found = state(self)
+def digested(module, *rest):
+    metrics = train(module, *rest)
+    found = module.state_dict()
     whole = b"".join(found[name].numpy().tobytes() for name in sorted(found))
     weights.append(hashlib.sha256(whole).hexdigest())
-    return found
+    return metrics
 
 
-batches.ByEpoch.__getitem__, tagger.WeightAverage.state = noted, digested
+batches.ByEpoch.__getitem__, tagger._train = noted, digested
 tagger.train_tagger(NOTES, NOTES, TaggerTrainConfig.model_validate_json(sys.argv[1]))
 Path(sys.argv[2], os.environ["RANK"]).write_text(json.dumps([read, weights]))
 """

@@ -24,7 +24,7 @@ from spanlake.core.bio import words  # noqa: E402
 from spanlake.core.labels import load_labels  # noqa: E402
 from spanlake.core.types import Annotation, Unit, entity_at, units_of  # noqa: E402  # noqa: E402
 from spanlake.corpora import write_brat  # noqa: E402
-from spanlake.errors import ConfigError, DataError, ModelError  # noqa: E402
+from spanlake.errors import ConfigError, ModelError  # noqa: E402
 from spanlake.models.tagger import reader  # noqa: E402
 from spanlake.models.tagger.engines import ENCODER  # noqa: E402
 from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
@@ -32,18 +32,15 @@ from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
 from spanlake.scoring.score_extractor import scored_notes  # noqa: E402
 from spanlake.text.sentences import split  # noqa: E402
 from spanlake.training import tagger as training  # noqa: E402
-from spanlake.training.averaging import AVERAGE  # noqa: E402
 from spanlake.training.batches import LengthBatches  # noqa: E402
 from spanlake.training.datasets import Example, examples_of  # noqa: E402
 from spanlake.training.evaluation import strict_scores  # noqa: E402
-from spanlake.training.holes import HoleyBatches  # noqa: E402
 from spanlake.training.joint import (  # noqa: E402
     collate_joint,
     gold_targets,
     joint_features,
     parts_of,
 )
-from spanlake.training.learner import JointLearner  # noqa: E402
 from spanlake.training.start import start_of  # noqa: E402
 
 TEXTS = [gold.note.note_text for gold in NOTES] + [
@@ -223,7 +220,7 @@ def test_the_linker_goes_on_learning_and_nothing_else_changes(
     weights = []
     for epochs in (0, 100):
         to = tmp_path / str(epochs)
-        config = tiny_recipe(tiny_base, to, epochs=1, weight_average=0.0, link_epochs=epochs)
+        config = tiny_recipe(tiny_base, to, epochs=1, link_epochs=epochs)
         losses = training.train_tagger(NOTES, [], config)["link_loss_by_epoch"]
         assert len(losses) == epochs
         weights.append(load_file(to / WEIGHTS))
@@ -236,8 +233,9 @@ def test_the_linker_goes_on_learning_and_nothing_else_changes(
 def test_wrong_options_show_before_anything_is_trained(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half of max_tokens"):
         tiny_recipe(tiny_base, tmp_path, stride=20)
-    with pytest.raises(ConfigError, match="the model has 2 layers"):
-        training.train_tagger(NOTES, [], tiny_recipe(tiny_base, tmp_path, mixed_layers=3))
+    for removed in ("mixed_layers", "weight_average", "piece_dropout", "annotators", "auxiliary"):
+        with pytest.raises(ValueError, match="Extra inputs"):
+            tiny_recipe(tiny_base, tmp_path, **{removed: 1})
 
 
 def test_a_training_does_not_write_over_what_it_starts_from(trained, tmp_path: Path) -> None:
@@ -296,37 +294,42 @@ def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "averaged"),
+    ("options", "whole_checkpoint"),
     [
         ({}, True),
-        ({}, False),  # killed between a checkpoint and its average: the one before is gone on from
-        ({"together": 5, "piece_dropout": 0.2, "annotators": "annotators.tsv"}, True),
+        ({}, False),  # killed while a checkpoint is written: the one before is gone on from
+        ({"together": 5}, True),
         ({"runs": 2}, True),
     ],
 )
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
-    options, averaged: bool, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options,
+    whole_checkpoint: bool,
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    (tmp_path / "annotators.tsv").write_text("note_id\tannotator_batch\na\tx\nb\ty\n")
-    monkeypatch.chdir(tmp_path)
     options = {"epochs": 4, **options}
     expected = training.train_tagger(NOTES, [], tiny_recipe(tiny_base, whole, **options))
-    on_save = training.WeightAverage.on_save
+    save = training.BatchTrainer._save_checkpoint
 
-    def die_in_third_epoch(self, args, state, control, **rest):
-        dies = state.epoch == 3 and args.seed == 41 + options.get("runs", 1)  # in the last run
-        if averaged or not dies:
-            on_save(self, args, state, control, **rest)
+    def die_in_third_epoch(self, model, trial):
+        dies = self.state.epoch == 3 and self.args.seed == 41 + options.get("runs", 1)
+        if dies and not whole_checkpoint:
+            self.args.save_total_limit = None  # the rotation comes after a checkpoint
+        save(self, model, trial)
+        if dies and not whole_checkpoint:
+            written = f"checkpoint-{self.state.global_step}/trainer_state.json"
+            (Path(self.args.output_dir) / written).unlink()
         if dies:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.WeightAverage, "on_save", die_in_third_epoch)
+    monkeypatch.setattr(training.BatchTrainer, "_save_checkpoint", die_in_third_epoch)
     with pytest.raises(KeyboardInterrupt):
         training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
-    kept, whole_ones = (list((broken / ".training").rglob(n)) for n in ("checkpoint-*", AVERAGE))
-    assert 0 < len(whole_ones) == len(kept) - (not averaged)
-    monkeypatch.setattr(training.WeightAverage, "on_save", on_save)
+    assert list((broken / ".training").rglob("checkpoint-*/trainer_state.json"))
+    monkeypatch.setattr(training.BatchTrainer, "_save_checkpoint", save)
     found = training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
     assert found["link_loss_by_epoch"] == expected["link_loss_by_epoch"]
     for mine, whole_run in zip(
@@ -362,44 +365,6 @@ def test_batches_hold_every_sequence_once_and_differ_between_epochs() -> None:
     assert [sorted(i % 2500 for i in batch) for batch in epochs[0]] != [
         sorted(i % 2500 for i in batch) for batch in epochs[1]
     ]
-
-
-def test_ways_of_annotators_are_learnt_and_left_behind(
-    trained, tiny_base: Path, tmp_path: Path
-) -> None:
-    table = tmp_path / "annotators.tsv"
-    rows = [f"{gold.note.note_id}\tteam{i % 2}" for i, gold in enumerate(NOTES[1:])]
-    table.write_text("\n".join(["note_id\tannotator_batch", *rows]) + "\n")
-    to = tmp_path / "t"
-    metrics = training.train_tagger(NOTES, NOTES, tiny_recipe(tiny_base, to, annotators=str(table)))
-    assert metrics["dev"]["main"]["f1"] > 0.8
-    assert len(metrics["recipe"]["annotators"]) == 64
-    mine, plain = load_file(to / WEIGHTS), load_file(trained[0] / WEIGHTS)
-    assert mine.keys() == plain.keys()
-    assert not mine["tags.weight"].equal(plain["tags.weight"])
-
-
-def test_a_sequence_is_read_as_its_annotators_would_only_in_training(tiny_base: Path) -> None:
-    config = tiny_recipe(tiny_base, tiny_base)
-    module, _ = start_of(tiny_base, load_labels("kiwi"), config)
-    learner = JointLearner(module, annotators=2)
-    torch.nn.init.ones_(learner.ways.weight)
-    with torch.no_grad():
-        learner.ways.weight[0] = 0.0
-    states, annotators = torch.rand(64, 3, 32), torch.tensor([0, 1] * 32)
-    moved = (learner._annotated(states, annotators) != states).any(dim=-1).any(dim=-1)
-    assert not moved[::2].any(), "0 is unknown"
-    assert 0 < moved[1::2].sum() < 32, "half of the others are hidden"
-
-
-@pytest.mark.parametrize("rows", ["", "note_id\tfold\na\t1\n", "note_id\tannotator_batch\nA\tx\n"])
-def test_a_table_that_does_not_tell_the_annotators_is_refused(
-    rows: str, tiny_base: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "a.tsv").write_text(rows)
-    config = tiny_recipe(tiny_base, tmp_path / "t", annotators=str(tmp_path / "a.tsv"))
-    with pytest.raises(DataError, match="annotat"):
-        training.train_tagger(NOTES, [], config)
 
 
 def test_more_neighbours_than_were_learnt_with_are_refused(trained) -> None:
@@ -486,17 +451,3 @@ def test_what_is_learnt_of_a_word_with_neighbours_is_what_is_read_of_it(
     _, states = reader.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
     [read] = model.read([example.unit])
     assert np.allclose(states[0][feature["tags"].any(axis=1)], read.reads[0].states, atol=1e-5)
-
-
-def test_pieces_are_hidden_while_it_learns_and_never_special_ones(trained) -> None:
-    [reader] = _load(trained[0]).readers
-    targets, _ = gold_targets(examples_of(NOTES)[0], load_labels("kiwi"), max_pair_words=20)
-    features = _features(targets, reader)
-    torch.manual_seed(1)
-    whole, holey = (HoleyBatches(reader.pieces, share)(features) for share in (0.0, 0.5))
-    mask = reader.pieces.backend.token_to_id("[MASK]")
-    hidden = holey["input_ids"] == mask
-    assert 0.3 < hidden.sum() / whole["attention_mask"].sum() < 0.7
-    assert holey["input_ids"][~hidden].equal(whole["input_ids"][~hidden])
-    special = torch.tensor([*reader.pieces.before, *reader.pieces.after, reader.pieces.pad])
-    assert not torch.isin(whole["input_ids"][hidden], special).any()

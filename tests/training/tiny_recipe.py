@@ -10,7 +10,6 @@ from spanlake.config.train import TaggerTrainConfig
 RATES: dict[str, Any] = {
     "learning_rate": 1e-2,
     "head_learning_rate": 1e-2,
-    "weight_average": 0.5,
     "max_tokens": 32,
     "stride": 8,
     "dropout": 0.0,

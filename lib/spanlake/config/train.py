@@ -67,55 +67,33 @@ class BertTrainConfig(TrainConfig):
 class TaggerOptions(Model):
     """How a tagger learns. Rates are those of the backbone's last layer and of the fresh heads.
 
-    `layer_decay` multiplies the rate from each layer to the one below it; `weight_average` is the
-    decay of the moving average that is saved; of several `runs` from one start, by `seed` and those
-    that follow it, the mean of the weights is; `piece_dropout` is the share of pieces that each
-    batch hides; `batch_tokens` counts padding; `link_epochs` is how
-    often the linker, which goes on learning by itself in the end, sees all pairs; `calibration`
-    is a file of temperatures that jobs/crossvalidate.py fitted by the same recipe.
+    `layer_decay` multiplies the rate from each layer to the one below it; of several `runs` from
+    one start, by `seed` and those that follow it, the mean of the weights is saved; `batch_tokens`
+    counts padding; `link_epochs` is how often the linker, which goes on learning by itself in the
+    end, sees all pairs; `calibration` is a file of temperatures that jobs/crossvalidate.py fitted
+    by the same recipe.
     """
 
     epochs: int = Field(12, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
     head_learning_rate: float = Field(1e-3, gt=0)
     layer_decay: float = Field(0.9, gt=0, le=1)
-    weight_average: float = Field(0.99, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
-    mixed_layers: int = Field(1, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
-    piece_dropout: float = Field(0.0, ge=0, lt=1)
     batch_tokens: int = Field(768, ge=16)
     runs: int = Field(1, ge=1, le=16)
     link_epochs: int = Field(30, ge=0)
     calibration: str | None = None
 
 
-class AuxiliaryNotes(Model):
-    """A corpus annotated otherwise: `notes` is a folder or file of `format`, or several."""
-
-    notes: str | tuple[str, ...]
-    labels: str
-    format: Literal["brat", "jsonl", "iob", "phee"] = "brat"
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The folders or files of `notes`."""
-        return _paths(self.notes)
-
-
 class TaggerTrainConfig(TaggerOptions, TrainConfig):
     """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept.
 
-    `annotators` is a tab-separated table of who annotated a note: `note_id`, `annotator_batch`.
-    One to `together` sentences of a note are learnt as one text, other ones each epoch. For one of
-    ours, `auxiliary_share` sentences of the `auxiliary` corpora are learnt by heads of their own.
+    One to `together` sentences of a note are learnt as one text, other ones each epoch.
     """
 
     kind: Literal["tagger"] = "tagger"
     together: int = Field(1, ge=1, le=17)
-    annotators: str | None = None
-    auxiliary: tuple[AuxiliaryNotes, ...] = ()
-    auxiliary_share: float = Field(1.0, gt=0)
 
 
 class UnlabelledNotes(Model):

@@ -18,7 +18,6 @@ from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import checked
 from spanlake.scoring.score_extractor import ScoredNote, scored_notes
 from spanlake.training.apart import check_apart, check_unseen, learnt_by, texts_of
-from spanlake.training.auxiliary import read_auxiliary
 from spanlake.training.calibrating import fit_calibration, observe
 from spanlake.training.processes import require_one
 from spanlake.training.tagger import check_trainable, tagger_config, train_tagger
@@ -55,12 +54,12 @@ def train_folds(
     """Train a model a fold, or for some folds `only`, into `config.to`/fold-K.
 
     A fold that is already trained by the same recipe is not trained again. Raises DataError for
-    notes without a fold, or in auxiliary corpora, ConfigError for a fold that no note is in and for
+    notes without a fold, ConfigError for a fold that no note is in and for
     a base that has learnt notes of the fold or a folder that holds another recipe's model, before
     anything is trained; ``{fold}`` in `config.model` is the number.
     """
     require_one("training by folds")
-    _check(notes, folds, config)
+    _check(notes, folds)
     numbers = fold_numbers(notes, folds, only)
     plans = [_plan(number, notes, folds, config) for number in numbers]
     for learnt, _, mine in plans:  # all are sound, before hours of the first
@@ -72,13 +71,12 @@ def train_folds(
     return trained
 
 
-def _check(notes: Sequence[GoldNote], folds: Mapping[str, int], config: TaggerTrainConfig) -> None:
+def _check(notes: Sequence[GoldNote], folds: Mapping[str, int]) -> None:
     strangers = [one.note.note_id for one in notes if one.note.note_id not in folds]
     if strangers:
         raise DataError(f"{len(strangers)} notes have no fold: {', '.join(strangers[:10])}")
     if len({one.note.note_id for one in notes}) < len(notes):
         raise DataError("a note id is given twice: folds are by note id")
-    check_beside(config, notes)
 
 
 def fold_numbers(
@@ -112,22 +110,14 @@ def _plan(
     )
 
 
-def check_beside(config: TaggerTrainConfig, scored: Sequence[GoldNote]) -> None:
-    """Raise DataError where notes that will be scored are in the recipe's auxiliary corpora."""
-    for corpus in read_auxiliary(config.auxiliary):
-        check_apart(corpus.notes, scored)
-
-
 def check_unlearnt(
     notes: Sequence[GoldNote], scored: Sequence[GoldNote], config: TrainConfig
 ) -> None:
     """Raise DataError where `scored` are among what is learnt, ConfigError where they may be.
 
-    What is learnt are the `notes`, auxiliary corpora, and whatever the base has learnt before.
+    What is learnt are the `notes`, and whatever the base has learnt before.
     """
     check_apart(notes, scored)
-    if isinstance(config, TaggerTrainConfig):
-        check_beside(config, scored)
     if scored and learnt_by(config.model):
         raise ConfigError(
             f"{config.model} may have learnt the notes that are scored:"

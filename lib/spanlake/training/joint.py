@@ -30,8 +30,7 @@ class Target:
 
     `tags` is ``[words, tags of all layers]``, a distribution a layer; `pairs` the words of heads
     and tails, `told` their ``[pairs, features]``, `related` their ``[pairs, relations]``.
-    `annotators` numbers who annotated it, from 1; 0 is unknown. `corpus` numbers the auxiliary
-    corpus that the text is of, from 1, whose tags these are; 0 is ours. `gap` is as an `Example`'s.
+    `gap` is as an `Example`'s.
     """
 
     text: str
@@ -40,8 +39,6 @@ class Target:
     pairs: list[tuple[WordSpan, WordSpan]]
     told: np.ndarray
     related: np.ndarray
-    annotators: int = 0
-    corpus: int = 0
     gap: str | None = None
 
 
@@ -158,8 +155,6 @@ def _feature(one: Cut, number: int, ids: list[int], own: np.ndarray, target: Tar
         "places": starts[places[inside] - first].reshape(-1, 4),
         "pair_features": target.told[inside],
         "related": target.related[inside],
-        "annotators": target.annotators,
-        "corpus": target.corpus,
     }
 
 
@@ -171,31 +166,21 @@ def _ends(pairs: Sequence[tuple[WordSpan, WordSpan]]) -> np.ndarray:
 
 
 def collate_joint(features: Sequence[Mapping[str, Any]], filler: int) -> dict[str, Tensor]:
-    """Return a padded batch; pairs of all sequences stand one after another, `rows` says whose.
-
-    `tags` is as wide as the widest corpus's; a narrower one's stand first.
-    """
+    """Return a padded batch; pairs of all sequences stand one after another, `rows` says whose."""
     ids, mask = pad([feature["input_ids"] for feature in features], filler)
-    widest = max(feature["tags"].shape[1] for feature in features)
-    tags = np.zeros((*ids.shape, widest), dtype=np.float32)
+    tags = np.zeros((*ids.shape, features[0]["tags"].shape[1]), dtype=np.float32)
     for row, feature in enumerate(features):
-        length, width = feature["tags"].shape
-        tags[row, :length, :width] = feature["tags"]
+        tags[row, : len(feature["tags"])] = feature["tags"]
     rows = np.repeat(np.arange(len(features)), [len(feature["places"]) for feature in features])
     joined = {
         name: np.concatenate([feature[name] for feature in features])
         for name in ("places", "pair_features", "related")
-    }
-    numbers = {
-        name: np.array([feature[of] for feature in features], dtype=np.int64)
-        for name, of in (("annotators", "annotators"), ("corpora", "corpus"))
     }
     batch = {
         "input_ids": ids,
         "attention_mask": mask,
         "tags": tags,
         "rows": rows,
-        **numbers,
         **joined,
     }
     return {name: torch.from_numpy(values) for name, values in batch.items()}

@@ -31,13 +31,12 @@ from spanlake.models.tagger.reader import tag_counts
 from spanlake.text.sentences import SPLITTER_VERSION
 from spanlake.training import processes
 
-TRAINER_VERSION = 4  # raise when the code learns otherwise from the same notes and options
+TRAINER_VERSION = 5  # raise when the code learns otherwise from the same notes and options
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
 METRICS = "metrics.json"
 WORK = ".training"  # checkpoints and what is finished; gone when training ends
-# Where things are, not what comes out; of calibration and annotators, what the files say counts.
-NOT_RECIPE = {"to", "train", "dev", "model", "resume", "calibration", "annotators"}
-NOT_RECIPE |= {"auxiliary", "auxiliary_share"}  # told by `auxiliary_recipe`, where there are some
+# Where things are, not what comes out; of a calibration, what the file says counts.
+NOT_RECIPE = {"to", "train", "dev", "model", "resume", "calibration"}
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from spanlake.config.train import DistilConfig, TaggerTrainConfig
 from spanlake.core.labels import LabelSet
-from spanlake.errors import ConfigError, ModelError
+from spanlake.errors import ModelError
 from spanlake.models.loading import MANIFEST, find_folder, missing_packages
 from spanlake.models.network import load_checkpoint
 from spanlake.models.tagger.folder import checked, load_module
@@ -17,7 +17,6 @@ from spanlake.models.tagger.module import OnePass, Shape
 from spanlake.models.tagger.pair_features import feature_count
 from spanlake.models.tagger.reader import tag_counts
 from spanlake.models.tokenization import Pieces, pieces_of
-from spanlake.training.holes import HoleyBatches
 from spanlake.training.learner import JointLearner
 
 try:
@@ -32,21 +31,18 @@ LAYER = re.compile(r"\.(?:layer|layers|albert_layers|block|h)\.(\d+)\.")
 def start_of(base: Path, labels: LabelSet, config: Config) -> tuple[OnePass, Pieces]:
     """Return what training starts from: an encoder with fresh heads, or a tagger as it is.
 
-    Raises ModelError for a tagger of another label set, ConfigError for one of another shape.
+    Raises ModelError for a tagger of another label set.
     """
     if (base / MANIFEST).is_file():
         folder, module = checked(base, labels), load_module(base)
-        if module.shape.mixed_layers != config.mixed_layers:
-            raise ConfigError(f"{base} has mixed_layers {module.shape.mixed_layers}: set the same")
         _set_dropout(module, config.dropout)
         return module, folder.pieces()
-    return OnePass(_backbone(base, config), shape_of(labels, config)), pieces_of(base)
+    return OnePass(_backbone(base), shape_of(labels, config)), pieces_of(base)
 
 
 def check_start(labels: LabelSet, config: Config) -> None:
     """Raise, as a training would, for a base that cannot be trained so."""
-    _, pieces = start_of(find_folder(config.model), labels, config)
-    HoleyBatches(pieces, config.piece_dropout)
+    start_of(find_folder(config.model), labels, config)
 
 
 def _set_dropout(module: OnePass, share: float) -> None:
@@ -63,19 +59,15 @@ def shape_of(labels: LabelSet, config: Config) -> Shape:
         tags=tuple(tag_counts(labels)),
         relations=len(labels.relations),
         pair_features=feature_count(labels),
-        mixed_layers=config.mixed_layers,
         dropout=config.dropout,
     )
 
 
-def _backbone(base: Path, config: Config) -> Any:
-    """Load an encoder; raises ModelError when weights are missing, ConfigError for its depth."""
+def _backbone(base: Path) -> Any:
+    """Load an encoder; raises ModelError when weights are missing."""
     backbone, missing = load_checkpoint(transformers.AutoModel, base)
     if missing:
         raise ModelError(f"{base}: no text encoder: no weights for {', '.join(missing[:4])}")
-    depth = backbone.config.num_hidden_layers
-    if config.mixed_layers > depth:
-        raise ConfigError(f"mixed_layers is {config.mixed_layers}, the model has {depth} layers")
     return backbone
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,18 @@ from spanlake.models.tagger.folder import KIND, TRAINED_OPTIONS, save
 from spanlake.models.tagger.module import OnePass
 from spanlake.models.tokenization import Pieces
 from spanlake.training import processes
-from spanlake.training.annotators import annotators_digest, read_annotators
 from spanlake.training.apart import learnt_by, texts_of
-from spanlake.training.auxiliary import (
-    Auxiliary,
-    Corpus,
-    auxiliary_of,
-    auxiliary_recipe,
-    read_auxiliary,
-)
-from spanlake.training.averaging import AVERAGE, WeightAverage, mean_state
+from spanlake.training.averaging import mean_state
 from spanlake.training.batches import ByEpoch
 from spanlake.training.datasets import Feature, examples_of
 from spanlake.training.evaluation import strict_scores
-from spanlake.training.holes import HoleyBatches
-from spanlake.training.joint import Target, gold_targets, joint_features, parts_of
+from spanlake.training.joint import (
+    Target,
+    collate_joint,
+    gold_targets,
+    joint_features,
+    parts_of,
+)
 from spanlake.training.learner import JointLearner
 from spanlake.training.recipe import (
     METRICS,
@@ -72,12 +68,10 @@ def train_tagger(
     folder holds another recipe's.
     """
     labels, top = load_labels(config.labels), Path(config.to)
-    corpora = read_auxiliary(config.auxiliary)
-    numbers = read_annotators(config.annotators, notes)
-    recipe = _recipe(notes, corpora, numbers, config)
+    recipe = recipe_of(notes, labels, config)
     check_start(labels, config)  # before anything that is there is removed
     reading = tagger_config(config)
-    fitting = partial(_fit, notes, corpora, numbers, config, recipe)
+    fitting = partial(_fit, notes, config, recipe)
     metrics = make(top, KIND, recipe, fitting, resume=config.resume)
     if not processes.is_first():
         return metrics
@@ -88,24 +82,11 @@ def train_tagger(
 
 def check_trainable(notes: Sequence[GoldNote], config: TaggerTrainConfig) -> None:
     """Raise what `train_tagger` would before it begins: for its base, and for its folder."""
-    corpora = read_auxiliary(config.auxiliary)
-    recipe = _recipe(notes, corpora, read_annotators(config.annotators, notes), config)
-    check_start(load_labels(config.labels), config)
+    labels = load_labels(config.labels)
+    recipe = recipe_of(notes, labels, config)
+    check_start(labels, config)
     if not is_finished(Path(config.to), KIND, recipe):
         check_vacant(Path(config.to), recipe, resume=config.resume)
-
-
-def _recipe(
-    notes: Sequence[GoldNote],
-    corpora: Sequence[Corpus],
-    annotators: Mapping[str, int],
-    config: TaggerTrainConfig,
-) -> dict[str, Any]:
-    return {
-        **recipe_of(notes, load_labels(config.labels), config),
-        **auxiliary_recipe(corpora, config.auxiliary_share),
-        **({"annotators": annotators_digest(annotators)} if annotators else {}),
-    }
 
 
 def tagger_config(config: Recipe) -> ExtractorConfig:
@@ -116,36 +97,17 @@ def tagger_config(config: Recipe) -> ExtractorConfig:
     return extractor_config(KIND, config, TRAINED_OPTIONS)
 
 
-def _fit(
-    notes: Sequence[GoldNote],
-    corpora: Sequence[Corpus],
-    annotators: Mapping[str, int],
-    config: TaggerTrainConfig,
-    recipe: dict[str, Any],
-) -> None:
+def _fit(notes: Sequence[GoldNote], config: TaggerTrainConfig, recipe: dict[str, Any]) -> None:
     labels = load_labels(config.labels)
     examples, data = examples_of(notes)
     targets, counts = gold_targets(examples, labels, max_pair_words=config.max_pair_words)
-    known = [
-        replace(target, annotators=annotators.get(example.note_id, 0))
-        for target, example in zip(targets, examples, strict=True)
-    ]
-    beside = auxiliary_of(corpora, labels, config.auxiliary_share)
     told = {
         "recipe": recipe,
-        "learnt_texts": sorted(_learnt(notes, corpora) | learnt_by(config.model)),
+        "learnt_texts": sorted(texts_of(notes) | learnt_by(config.model)),
         **counts,
         "data": dict(data),
-        "auxiliary": list(beside.counts),
     }
-    fit(known, labels, config, told, beside, together=config.together)
-
-
-def _learnt(notes: Sequence[GoldNote], corpora: Sequence[Corpus]) -> set[str]:
-    return texts_of(notes).union(*(texts_of(corpus.notes) for corpus in corpora))
-
-
-ALONE = Auxiliary()
+    fit(targets, labels, config, told, together=config.together)
 
 
 def fit(
@@ -153,29 +115,27 @@ def fit(
     labels: LabelSet,
     config: Config,
     told: Mapping[str, Any],
-    beside: Auxiliary = ALONE,
     together: int = 1,
 ) -> None:
     """Train a tagger on `targets` and save it in `config.to`; `told` goes into its manifest too.
 
     Up to `together` targets that follow one another in a note are learnt as one, others each epoch.
-    The heads of what is learnt `beside` them are not saved.
     """
     top = Path(config.to)
     transformers.set_seed(config.seed)  # fresh heads are drawn here
     module, pieces = start_of(find_folder(config.model), labels, config)
     limit = most_pieces(module.backbone, pieces, config.max_tokens)
-    cut = partial(parts_of, pieces=pieces, limit=limit, stride=config.stride)
     features = partial(joint_features, pieces=pieces, limit=limit)
-    parts = cut(targets)
-    alone, others = features(parts), [features(cut(corpus)) for corpus in beside.targets]
+    parts = parts_of(targets, pieces, limit=limit, stride=config.stride)
+    alone = features(parts)
 
     def epochs_of(seed: int) -> Sequence[list[Feature]]:
+        if together == 1:
+            return [alone]
         seeds = [(seed, epoch) for epoch in range(config.epochs)]
-        own = [features(parts, most=together, seed=s) for s in seeds] if together > 1 else [alone]
-        return beside.mixed(own, others, count=len(alone), seeds=seeds)
+        return [features(parts, most=together, seed=drawn) for drawn in seeds]
 
-    metrics = _train_runs(module, epochs_of, beside.layers, pieces, config, top / WORK)
+    metrics = _train_runs(module, epochs_of, pieces, config, top / WORK)
     if not processes.is_first():
         return
     options = {"epochs": config.link_epochs, "seed": config.seed}
@@ -192,7 +152,6 @@ def fit(
 def _train_runs(
     module: OnePass,
     epochs_of: Callable[[int], Sequence[list[Feature]]],
-    layers: Sequence[list[int]],
     pieces: Pieces,
     config: Config,
     work: Path,
@@ -203,14 +162,14 @@ def _train_runs(
     ensemble of them, and is read as one model is (arXiv 2203.05482).
     """
     if config.runs == 1:
-        return _train(module, epochs_of(config.seed), layers, pieces, config, work)
+        return _train(module, epochs_of(config.seed), pieces, config, work)
     start = deepcopy(module.state_dict())
     found, told = [], []
     for seed in range(config.seed, config.seed + config.runs):
         module.load_state_dict(start)
         mine = config.model_copy(update={"seed": seed})
         epochs, own = epochs_of(seed), work / f"seed-{seed}"
-        told.append(_train(module, epochs, layers, pieces, mine, own))
+        told.append(_train(module, epochs, pieces, mine, own))
         found.append(deepcopy(module.state_dict()))
     module.load_state_dict(mean_state(found))
     return {"runs": told}
@@ -219,7 +178,6 @@ def _train_runs(
 def _train(
     module: OnePass,
     epochs: Sequence[list[Feature]],
-    layers: Sequence[list[int]],
     pieces: Pieces,
     config: Config,
     work: Path,
@@ -227,9 +185,8 @@ def _train(
     if not epochs[0]:
         raise DataError("the notes hold nothing to train on")
     began = time.monotonic()
-    transformers.set_seed(config.seed)  # heads that are learnt beside are drawn here
-    learner = JointLearner(module, max(feature["annotators"] for feature in epochs[0]), layers)
-    average = WeightAverage(module, config.weight_average)
+    transformers.set_seed(config.seed)  # of dropout
+    learner = JointLearner(module)
     trainer = BatchTrainer(
         model=learner,
         args=batch_arguments(
@@ -237,13 +194,11 @@ def _train(
             config,
             bf16=uses_bf16(config),
             seed=config.seed,
-            save_total_limit=2,  # the older one stays until the newer one has its average
+            save_total_limit=1,
         ),
-        data_collator=HoleyBatches(pieces, config.piece_dropout),
+        data_collator=partial(collate_joint, filler=pieces.pad),
         train_dataset=ByEpoch(epochs),
-        callbacks=[average],
         optimizers=(torch.optim.AdamW(parameter_groups(learner, config), fused=True), None),
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(work, AVERAGE))
-    module.load_state_dict(average.state())
+    trainer.train(resume_from_checkpoint=last_checkpoint(work))
     return metrics_of(trainer, began)

@@ -197,6 +197,8 @@ def load_module(top: Path) -> OnePass:
             " trained further"
         )
     shape = dict(read_manifest(top, KIND)["shape"])
+    if shape.pop("mixed_layers", 1) > 1:  # written by earlier versions
+        raise ModelError(f"{top}: trained with mixed_layers, which are no longer read; train anew")
     backbone = AutoModel.from_config(AutoConfig.from_pretrained(top, local_files_only=True))
     module = OnePass(backbone, Shape(**{**shape, "tags": tuple(shape["tags"])}))
     module.load_state_dict(load_file(top / WEIGHTS))

@@ -8,7 +8,6 @@ from typing import Any
 from spanlake.models.loading import missing_packages
 
 try:
-    import torch
     from torch import Tensor, nn
 except ImportError:
     raise missing_packages() from None
@@ -20,14 +19,12 @@ PAIR_WIDTH = 128
 class Shape:
     """Everything about the module that the backbone's own configuration does not say.
 
-    `tags` counts the BIO tags of each layer, `relations` the relation labels; `mixed_layers` how
-    many of the backbone's last layers are averaged, with learnt weights.
+    `tags` counts the BIO tags of each layer, `relations` the relation labels.
     """
 
     tags: tuple[int, ...]
     relations: int
     pair_features: int
-    mixed_layers: int = 1
     dropout: float = 0.1
 
     as_dict = asdict
@@ -63,29 +60,13 @@ class OnePass(nn.Module):
         self.backbone = backbone
         self.shape = shape
         hidden = backbone.config.hidden_size
-        if shape.mixed_layers > 1:
-            self.mix = nn.Parameter(torch.zeros(shape.mixed_layers))
         self.dropout = nn.Dropout(shape.dropout)
         self.tags = nn.Linear(hidden, sum(shape.tags))
         self.linker = PairScorer(hidden, shape) if shape.relations else None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[batch, pieces]`` to ``[batch, pieces, tags of all layers]`` and hidden states."""
-        states = self.states(input_ids, attention_mask)
-        return self.tag(states), states
-
-    def tag(self, states: Tensor) -> Tensor:
-        """Map hidden states to the tags of all layers; logits come out."""
-        return self.tags(self.dropout(states))
-
-    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Map ``[batch, pieces]`` to hidden states."""
-        count = self.shape.mixed_layers
-        read = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=count > 1
-        )
-        if count == 1:
-            return read.last_hidden_state
-        shares = self.mix.softmax(0)
-        layers = read.hidden_states[-count:]
-        return sum(share * layer for share, layer in zip(shares, layers, strict=True))
+        states = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).last_hidden_state  # [batch, pieces, hidden]
+        return self.tags(self.dropout(states)), states
