@@ -14,7 +14,7 @@ TEACH = $(ONE_FOLD) --config conf/train_folds.yml --set together=5 --set batch_t
 SOURCES := $(shell find lib -name '*.py')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-light model-small model-base demo test test-slow test-long check format dist smoke clean
+.PHONY: help setup setup-light model-small model-base demo test test-slow test-long check format docs dist smoke clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ check: $(VENV)/full ## lint, format, types, import layers
 format: $(VENV)/full ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/full ## write the reference pages that are made from the code
+	$(BIN)/python docs/generate.py
 
 dist: dist/spanlake.zip ## the wheel, and the zip for --py-files, from the same tree
 

@@ -24,7 +24,15 @@ INFER = [
 ]
 TRAIN = [*INFER, *CPU, "accelerate>=1.10,<2"]
 NOTEBOOK = ["ipykernel>=6", "nbclient>=0.10", "matplotlib>=3.8"]
+# What Spark Connect needs of a client, pyspark[connect].
+CONNECT = [
+    "grpcio>=1.76",
+    "grpcio-status>=1.76",
+    "googleapis-common-protos>=1.71",
+    "zstandard>=0.25",
+]
 DEV = [
+    *CONNECT,
     "build>=1.2",
     "hypothesis>=6.100",
     "import-linter>=2",

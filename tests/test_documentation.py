@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -91,3 +92,8 @@ def test_the_kiwi_schema_is_the_paper_s():
     kiwi = load_labels("kiwi")
     pairs = sum(len(tails) for tails in kiwi.pairs.values())
     assert (len(kiwi.main), len(kiwi.modifier), pairs) == (4, 16, 22)
+
+
+def test_the_generated_page_of_the_command_line_is_current():
+    page = runpy.run_path(str(ROOT / "docs" / "generate.py"))["cli_page"]()
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == page, "run `make docs`"

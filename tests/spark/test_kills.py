@@ -139,8 +139,6 @@ def test_a_job_killed_at_any_commit_is_completed_by_the_next(tables, undisturbed
     claimed = tables.exists("plan_events") and tables.read("plan_events").count()
     had_ended = tables.exists("note_status") and set(commits.made[: last + 1]) >= {"note_status"}
     facts = extract(tables, config(tables, way))
-    if had_ended:  # the run may have been idle, and only one that works sweeps dead leases
-        shutil.rmtree(Path(tables.config.location) / "_leases", ignore_errors=True)
     check(tables, undisturbed)
     rows = tables.read("runs").collect() if tables.exists("runs") else []
     states = Counter(row.state for row in rows)
@@ -171,7 +169,6 @@ def test_a_job_that_is_killed_at_every_commit_comes_to_its_end(tables, undisturb
         break
     assert not commits.dead
     extract(tables, config(tables, way))
-    shutil.rmtree(Path(tables.config.location) / "_leases", ignore_errors=True)  # the last one's
     check(tables, undisturbed)
     assert restart >= COMMITS[way] - 4
 

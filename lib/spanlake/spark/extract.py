@@ -21,7 +21,7 @@ from spanlake.models import model_fingerprint
 from spanlake.predict import pipeline_fingerprint
 from spanlake.spark.derive import derive_run
 from spanlake.spark.infer import Wave, infer_wave, slots_of
-from spanlake.spark.leases import Lease, owner_lives, remove
+from spanlake.spark.leases import Lease, owner_lives, remove, sweep_all
 from spanlake.spark.plan import (
     KEY,
     Plan,
@@ -94,6 +94,7 @@ def extract(
     extraction = _Extraction(tables, config, run, (model, pipeline), options)
     if step in ("all", "plan") and extraction.is_idle():
         log.info("nothing to do: every note has its status for this pipeline")
+        sweep_all(tables)
         return {**run.facts, "notes": 0, "units": 0, "units_read": 0, "failed_notes": 0}
     with run:
         extraction.run_step()
@@ -158,6 +159,8 @@ class _Extraction:
             record(self.tables, plan, "heartbeat", f"beat:{plan.plan_id}:{time.time_ns()}")
 
     def _run_step(self, step: Step) -> None:
+        if self._last is not None and self._last.small and not self._open:
+            self._record_killed(self._last)
         if self._open and self._last is not None:
             plan = self._owned = self._take_over(self._last)
             if step == "abandon":
@@ -176,6 +179,12 @@ class _Extraction:
             facts["published"] = publish_pipeline(
                 self.tables, self._any_plan(), self.config, force=self.options.publish
             )
+
+    def _record_killed(self, plan: Plan) -> None:
+        """Append the row of a run that was killed after its notes' status, before its own row."""
+        beats = partial(heartbeats, self.tables, plan)
+        if owner_lives(self.tables, plan.run_id, beats, wait=False) is False:
+            record_lost(self.tables, plan)
 
     def _any_plan(self) -> Plan:
         plan = self.done.plans[-1] if self.done.plans else last_plan(self.tables, self.pipeline)[0]
@@ -462,13 +471,19 @@ class _Extraction:
 
 
 def record_lost(tables: Tables, plan: Plan) -> None:
-    """Append the row of a run that was killed, unless it has written its own."""
+    """Append the row of a run that was killed, unless it has written its own.
+
+    Its compute is that of the waves that it has chosen; the only wave of a small plan is its own.
+    """
     known = tables.read("runs") if tables.exists("runs") else None
     if known is not None and known.where(F.col("run_id") == plan.run_id).count():
         return
     events = tables.read("plan_events").where(F.col("run_id") == plan.run_id)
     started = events.agg(F.min("at")).collect()[0][0]
     timings = tables.view("timings").where(F.col("plan_id") == plan.plan_id)
+    if not plan.small:
+        chosen = events.where("event = 'wave'").select(F.col("number").alias("wave"))
+        timings = timings.join(chosen, "wave", "left_semi")
     used = timings.agg(F.sum("units"), F.sum("model_loads"), F.sum("task_seconds")).collect()[0]
     append_run(
         tables, run_id=plan.run_id, job="extract", state="lost", started_at=started,

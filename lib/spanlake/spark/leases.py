@@ -82,7 +82,7 @@ class Lease:
     def __enter__(self) -> Lease:
         if self.path:
             self.renew()
-            self._sweep(self.path)
+            sweep(self.path.parent)
         self._thread.start()
         return self
 
@@ -97,14 +97,6 @@ class Lease:
         if self.path:
             with suppress(OSError):
                 self.path.unlink()
-
-    @staticmethod
-    def _sweep(mine: Path) -> None:
-        """Remove the leases of this machine's dead processes, which may have had no plan."""
-        for path in mine.parent.glob("*.json"):
-            if path != mine and is_alive((_read(path) or {}).get("owner", {})) is False:
-                with suppress(OSError):
-                    path.unlink()
 
     def renew(self) -> None:
         """Raise the counter."""
@@ -171,6 +163,20 @@ def remove(tables: Tables, run_id: str) -> None:
     if path := _path(tables, run_id):
         with suppress(OSError):
             path.unlink()
+
+
+def sweep_all(tables: Tables) -> None:
+    """Remove the leases that dead processes of this machine have left at the tables' place."""
+    if path := _path(tables, ""):
+        sweep(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the leases of this machine's dead processes, which may have had no plan."""
+    for path in folder.glob("*.json"):
+        if is_alive((_read(path) or {}).get("owner", {})) is False:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _path(tables: Tables, run_id: str) -> Path | None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from types import MappingProxyType
 
-from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
@@ -38,6 +37,9 @@ ALWAYS = {
     "spark.sql.execution.pythonUDF.arrow.enabled": "false",
 }
 
+# those that a running session can still change
+OF_SESSION = ("spark.sql.session.timeZone", "spark.sql.legacy.javaCharsets")
+
 
 def delta_package() -> str:
     """Return the Maven coordinate that fits the installed pyspark and delta-spark.
@@ -51,7 +53,8 @@ def delta_package() -> str:
 def get_session(app_name: str, settings: Mapping[str, str] = MappingProxyType({})) -> SparkSession:
     """Return the running session, or build one with Delta.
 
-    On Databricks nothing is added. Elsewhere Delta's extension is switched on, and a local
+    On Databricks, over Spark Connect (SPARK_REMOTE) and in a session that is there already, only
+    the settings of OF_SESSION are set. Elsewhere Delta's extension is switched on, and a local
     master gets the workers' Python and settings fit for one machine; what spark-submit was given
     wins over ours, and `settings` over both. pyspark's own loggers of failed queries, which quote
     values, are silenced everywhere. Raises ConfigError when spark-submit was started
@@ -59,14 +62,21 @@ def get_session(app_name: str, settings: Mapping[str, str] = MappingProxyType({}
     """
     for name in QUOTING:
         PySparkLogger.getLogger(name).disabled = True
-    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
-        return SparkSession.builder.getOrCreate()
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ or "SPARK_REMOTE" in os.environ:
+        return _with_settings(SparkSession.builder.getOrCreate())
     active = SparkSession.getActiveSession()
     if active is not None:
-        return active
+        return _with_settings(active)
     spark = _builder(app_name, settings).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     _require_delta(spark)
+    return spark
+
+
+def _with_settings(spark: SparkSession) -> SparkSession:
+    """Set what matters of ALWAYS on a session that somebody else has built."""
+    for key in OF_SESSION:
+        spark.conf.set(key, ALWAYS[key])
     return spark
 
 
@@ -108,7 +118,7 @@ def _require_delta(spark: SparkSession) -> None:
     thread = spark._jvm.java.lang.Thread.currentThread()  # type: ignore[union-attr]
     try:
         thread.getContextClassLoader().loadClass(DELTA["spark.sql.extensions"])
-    except Py4JJavaError:
+    except Exception:  # py4j's, of a class that is not there
         raise ConfigError(
             "Delta's jars are not on Spark's class path: start with"
             f" `spark-submit --packages {delta_package()} ...`,"

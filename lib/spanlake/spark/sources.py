@@ -142,7 +142,7 @@ def _is_data(kind: str) -> Callable[[str], bool]:
 
 def _rows(files: list[Files], reader: Reader, columns: list[str]) -> DataFrame:
     schema = T.StructType([T.StructField(c, T.StringType()) for c in [*columns, FAULT, PLACE]])
-    return reduce(DataFrame.unionByName, [part.rows(reader, schema) for part in files])
+    return reduce(lambda a, b: a.unionByName(b), [part.rows(reader, schema) for part in files])
 
 
 def _columns(files: list[Files], reader: Reader) -> dict[str, list[str]]:

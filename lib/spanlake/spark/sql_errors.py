@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
@@ -28,14 +28,18 @@ def clear_errors(what: str, fix: str) -> Iterator[None]:
         yield
     except AnalysisException as error:
         raise ConfigError(f"{what}: {first_line(error)}: {fix}") from None
-    except (PySparkException, Py4JJavaError) as error:
-        raise ConfigError(f"{what}: {_class_of(error)}: {fix}") from None
+    except PySparkException as error:
+        condition = error.getCondition() or type(error).__name__
+        raise ConfigError(f"{what}: {condition}: {fix}") from None
+    except Exception as error:
+        if type(error).__name__ != "Py4JJavaError":  # py4j is not there under Spark Connect
+            raise
+        raise ConfigError(f"{what}: {_java_class(error)}: {fix}") from None
 
 
-def _class_of(error: PySparkException | Py4JJavaError) -> str:
-    if isinstance(error, PySparkException):
-        return error.getCondition() or type(error).__name__
-    cause = error.java_exception  # pyspark has no name for every error of Spark's
+def _java_class(error: Any) -> str:
+    """Return the class of the innermost Java exception: pyspark does not translate every one."""
+    cause = error.java_exception
     while cause.getCause() is not None:
         cause = cause.getCause()
     return str(cause.getClass().getSimpleName())
