@@ -10,7 +10,7 @@ FROM = $(if $(CHECKPOINT),--set model=$(CHECKPOINT))
 SET :=
 FROM_LARGE = $(if $(TEACHER),--set model=$(TEACHER))
 ONE_FOLD = $(BIN)/python jobs/crossvalidate.py --folds $(FOLDS) --only 0
-TEACH = $(ONE_FOLD) --config conf/train_folds.yml --set together=5 --set batch_tokens=272 --set to
+TEACH = $(ONE_FOLD) --config conf/train_folds.yml --set max_packed_sentences=5 --set max_tokens_per_batch=272 --set output_dir
 SOURCES := $(shell find lib -name '*.py')
 
 .DEFAULT_GOAL := help
@@ -39,12 +39,12 @@ setup-light: $(VENV)/light ## Spark and Delta into .venv, no torch
 setup: $(VENV)/full ## everything into .venv: torch, tests, tools
 
 model-small: $(VENV)/full ## make the default model anew (CHECKPOINT=path of MiniLM, TEACHER=of MPNet) and put it into the package
-	$(BIN)/python jobs/pretrain.py --config conf/pretrain_minilm.yml $(FROM) $(SET)
+	$(BIN)/python studies/pretrain_encoder.py --config conf/pretrain_minilm.yml $(FROM) $(SET)
 	$(TEACH)=build/folds/notes --out build/folds/notes --set model=build/models/minilm-notes $(SET)
 	$(TEACH)=build/folds/plain --out build/folds/plain $(FROM) $(SET)
-	$(ONE_FOLD) --config conf/train_base.yml --out build/folds/mpnet $(FROM_LARGE) --set to=build/folds/mpnet $(SET)
+	$(ONE_FOLD) --config conf/train_base.yml --out build/folds/mpnet $(FROM_LARGE) --set output_dir=build/folds/mpnet $(SET)
 	$(BIN)/python jobs/distil.py --config conf/distil_small.yml $(SET)
-	$(ONE_FOLD) --config conf/train_small.yml --out build/folds/small --set to=build/folds/small $(SET)
+	$(ONE_FOLD) --config conf/train_small.yml --out build/folds/small --set output_dir=build/folds/small $(SET)
 	$(BIN)/python jobs/train.py --config conf/train_small.yml $(SET)
 	mkdir -p lib/spanlake/weights/small
 	cp $(addprefix build/models/small/,$(SHIPPED)) lib/spanlake/weights/small/

@@ -1,7 +1,7 @@
-"""Train a small tagger on what larger ones, or several, say of notes without annotation.
+"""Distillation: train a small tagger on the predictions of an ensemble for unlabelled notes.
 
 python jobs/distil.py --config conf/distil_small.yml
-Started again after a kill, it goes on. The student is finished on annotated notes:
+A training that was killed resumes. The student is fine-tuned on annotated notes:
 jobs/train.py --set model=FOLDER.
 """
 
@@ -17,9 +17,9 @@ from spanlake.spark.arguments import parser, print_training, run_job
 
 def job(arguments: argparse.Namespace) -> int:
     config = load_config(DistilConfig, arguments.config, arguments.overrides)
-    from spanlake.training.distilling import distil
+    from spanlake.training.distillation import distil
 
-    return print_training(distil(config), config.to)
+    return print_training(distil(config), config.output_dir)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,8 +1,8 @@
 """Train a model on annotated notes (brat folders), on this machine: `bert` or `tagger`.
 
 spark-submit jobs/train.py --config conf/train_tagger.yml --set model=PATH_OR_NAME
-Started again after a kill, it goes on from the last epoch. It needs no Spark: `python` will do, and
-with several GPUs `accelerate launch` (a tagger only): batch_tokens are those of each GPU.
+A training that was killed resumes from its last epoch. It needs no Spark: `python` will do, and
+with several GPUs `accelerate launch` (a tagger only): `max_tokens_per_batch` is that of each GPU.
 """
 
 from __future__ import annotations
@@ -10,40 +10,29 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from spanlake.config.train import (
-    BertTrainConfig,
-    TaggerTrainConfig,
-    TrainConfig,
-    load_train_config,
-)
+from spanlake.config.train import BertTrainConfig, TaggerTrainConfig, load_train_config
 from spanlake.core.labels import load_labels
 from spanlake.spark.arguments import parser, print_training, run_job
-from spanlake.training.datasets import read_gold
 
 
 def job(arguments: argparse.Namespace) -> int:
     config = load_train_config(arguments.config, arguments.overrides)
-    from spanlake.training.folds import check_unlearnt
-    from spanlake.training.processes import is_first
-
-    trainer, labels = _trainer(config), load_labels(config.labels)
-    dev = read_gold([Path(config.dev)], labels) if config.dev else []
-    notes = read_gold(config.folders, labels)
-    check_unlearnt(notes, dev, config)
-    metrics = trainer(notes, dev, config)
-    return print_training(metrics, config.to) if is_first() else 0
-
-
-def _trainer(config: TrainConfig) -> Any:
-    if isinstance(config, TaggerTrainConfig):
-        from spanlake.training.tagger import train_tagger
-
-        return train_tagger
     from spanlake.training.bert import train_bert
+    from spanlake.training.examples import read_gold
+    from spanlake.training.leakage import require_valid_eval_notes
+    from spanlake.training.run_dir import is_main_process
+    from spanlake.training.tagger import train_tagger
 
-    return train_bert
+    labels = load_labels(config.labels)
+    notes = read_gold(config.train_folders, labels)
+    eval_notes = read_gold([Path(config.eval_data)], labels) if config.eval_data else []
+    require_valid_eval_notes(notes, eval_notes, config.model)
+    if isinstance(config, BertTrainConfig):
+        metrics = train_bert(notes, eval_notes, config)
+    else:
+        metrics = train_tagger(notes, eval_notes, config)
+    return print_training(metrics, config.output_dir) if is_main_process() else 0
 
 
 def main(argv: list[str] | None = None) -> int:

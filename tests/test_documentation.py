@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +17,6 @@ from spanlake.config.extract import EvaluateConfig, ExtractConfig, IngestConfig,
 from spanlake.config.train import (
     BertTrainConfig,
     DistilConfig,
-    MaskedTrainConfig,
     TaggerTrainConfig,
     load_train_config,
 )
@@ -24,12 +24,12 @@ from spanlake.core.labels import LAYERS, load_labels
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PATH = re.compile(r"\b(?:jobs|lib|conf|sql|notebooks|tests|docs|benchmarks)/[\w./*-]*[\w*]")
+PATH = re.compile(r"\b(?:jobs|lib|conf|sql|notebooks|tests|docs|benchmarks|studies)/[\w./*-]*[\w*]")
 LOADERS = {
     "ingest": partial(load_config, IngestConfig),
     "extract": partial(load_config, ExtractConfig),
     "train": load_train_config,
-    "pretrain": partial(load_config, MaskedTrainConfig),
+    "pretrain": lambda path: load_config(import_module("pretrain_encoder").PretrainConfig, path),
     "distil": partial(load_config, DistilConfig),
 }
 SECTIONS = [
@@ -38,7 +38,6 @@ SECTIONS = [
     (EvaluateConfig, ["Extract", "Evaluate"]),
     (BertTrainConfig, ["Train", "`kind: bert`"]),
     (TaggerTrainConfig, ["Train", "`kind: tagger`"]),
-    (MaskedTrainConfig, ["Pretrain"]),
     (DistilConfig, ["Distil"]),
 ]
 

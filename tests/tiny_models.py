@@ -51,7 +51,7 @@ def tiny_bert(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
     from spanlake.models.network import load_weights
     from spanlake.models.tokenization import checkpoint_tokenizer
-    from spanlake.training.datasets import pair_classes
+    from spanlake.training.bert import pair_classes
 
     labels = load_labels("kiwi")
     top = tmp_path_factory.mktemp("tiny_bert")

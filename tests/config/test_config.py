@@ -10,7 +10,13 @@ from spanlake.config.extract import (
     IngestConfig,
     load_config,
 )
-from spanlake.config.train import BertTrainConfig, TaggerTrainConfig, load_train_config
+from spanlake.config.train import (
+    REMOVED_KEYS,
+    RENAMED_KEYS,
+    BertTrainConfig,
+    TaggerTrainConfig,
+    load_train_config,
+)
 from spanlake.core.labels import load_labels
 from spanlake.errors import ConfigError
 
@@ -84,14 +90,26 @@ def test_a_missing_file_is_named(tmp_path):
     ("kind", "expected"), [("", BertTrainConfig), ("kind: tagger\n", TaggerTrainConfig)]
 )
 def test_a_recipe_is_of_the_kind_that_it_names(conf, kind, expected):
-    recipe = load_train_config(conf(kind + "model: m\ntrain: [a, b]\nto: t"))
-    assert type(recipe) is expected
-    assert [path.name for path in recipe.folders] == ["a", "b"]
+    config = load_train_config(conf(kind + "model: m\ntrain_data: [a, b]\noutput_dir: t"))
+    assert type(config) is expected
+    assert [path.name for path in config.train_folders] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_KEYS.items())
+def test_a_renamed_key_is_refused_with_its_new_name(conf, old, new):
+    with pytest.raises(ConfigError, match=f"{old!r} is now {new!r}"):
+        load_train_config(conf(f"kind: tagger\nmodel: m\n{old}: 1"))
+
+
+@pytest.mark.parametrize("key", REMOVED_KEYS)
+def test_a_removed_key_is_refused(conf, key):
+    with pytest.raises(ConfigError, match=f"{key!r} was removed"):
+        load_train_config(conf(f"kind: tagger\nmodel: m\n{key}: 1"))
 
 
 def test_an_unknown_kind_of_recipe_is_refused_with_the_known_ones(conf):
     with pytest.raises(ConfigError, match="known: bert, tagger"):
-        load_train_config(conf("kind: crf\nmodel: m\ntrain: t\nto: t"))
+        load_train_config(conf("kind: crf\nmodel: m\ntrain_data: t\noutput_dir: t"))
 
 
 def test_the_column_map_knows_the_columns_of_notes(conf):

@@ -37,10 +37,10 @@ def extractor(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Extr
     rates = {
         "learning_rate": 1e-2,
         "epochs": 12,
-        "batch_tokens": 64,
-        "together": 3,
+        "max_tokens_per_batch": 64,
+        "max_packed_sentences": 3,
     }
-    recipe = {"model": str(tiny_base), "train": "notes", "to": to, **shape, **rates}
+    recipe = {"model": str(tiny_base), "train_data": "notes", "output_dir": to, **shape, **rates}
     train_tagger(GOLD, [], TaggerTrainConfig.model_validate(recipe))
     reading = {"model": to, "entity_threshold": 0.0, "context": 1, **shape}
     return ExtractorConfig.model_validate(reading)

@@ -10,20 +10,16 @@ from spanlake.config.extract import ExtractorConfig
 from spanlake.config.train import BertTrainConfig
 from spanlake.core.types import Relation, Unit
 from spanlake.errors import DataError
-
-pytestmark = pytest.mark.model
-pytest.importorskip("accelerate", reason="needs the train extra")
-
-from spanlake.models.bert import Bert  # noqa: E402
-from spanlake.training import datasets  # noqa: E402
-from spanlake.training.bert import train_bert  # noqa: E402
+from spanlake.models.bert import Bert
+from spanlake.training import bert, examples
+from spanlake.training.bert import train_bert
 
 
 def _config(base: Path, to: Path, **options) -> BertTrainConfig:
     values = {
         "model": str(base),
-        "train": "notes",
-        "to": str(to),
+        "train_data": "notes",
+        "output_dir": str(to),
         "epochs": 20,
         "relation_epochs": 20,
         "learning_rate": 1e-2,
@@ -42,29 +38,29 @@ def _answers(folder: Path) -> list:
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def trained_bert(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     to = tmp_path_factory.mktemp("trained") / "bert"
     return to, train_bert(NOTES, NOTES, _config(tiny_base, to))
 
 
-def test_training_learns_and_its_scores_are_those_of_the_saved_extractor(trained) -> None:
-    to, metrics = trained
-    assert metrics["dev"]["main"]["f1"] > 0.6
-    assert metrics["dev"]["modifier"]["f1"] > 0.6
-    assert metrics["dev"]["relations_gold_entities"]["recall"] > 0.6
+def test_all_three_models_are_learned(trained_bert) -> None:
+    to, metrics = trained_bert
+    assert metrics["eval"]["main"]["f1"] > 0.6
+    assert metrics["eval"]["modifier"]["f1"] > 0.6
+    assert metrics["eval"]["relations_gold_entities"]["recall"] > 0.6
     for model in metrics["models"].values():
         assert model["loss_by_epoch"][-1] < model["loss_by_epoch"][0]
     assert json.loads((to / "metrics.json").read_text()) == metrics
 
 
-def test_a_trained_folder_gives_the_same_answers_every_time_it_is_loaded(trained) -> None:
-    to, _ = trained
+def test_a_reloaded_model_gives_the_same_answers(trained_bert) -> None:
+    to, _ = trained_bert
     assert _answers(to) == _answers(to)
     assert any(answer.relations for answer in _answers(to))
 
 
-def test_a_trained_folder_holds_safetensors_and_no_pickles_or_checkpoints(trained) -> None:
-    to, _ = trained
+def test_a_folder_holds_safetensors_and_no_checkpoints(trained_bert) -> None:
+    to, _ = trained_bert
     files = {path.relative_to(to).as_posix() for path in to.rglob("*") if path.is_file()}
     for part in ("main", "modifier", "relation"):
         assert f"{part}/model.safetensors" in files
@@ -73,52 +69,50 @@ def test_a_trained_folder_holds_safetensors_and_no_pickles_or_checkpoints(traine
     assert not any("checkpoint" in name or "training" in name for name in files)
 
 
-def test_the_manifest_names_every_file_a_model_reads(trained) -> None:
-    to, _ = trained
+def test_the_manifest_names_every_file(trained_bert) -> None:
+    to, _ = trained_bert
     manifest = json.loads((to / "spanlake.json").read_text())
     on_disk = {path.relative_to(to).as_posix() for path in to.glob("*/*")}
     assert set(manifest["files"]) == on_disk
     assert manifest["training"]["recipe"]["seed"] == 42
 
 
-def test_a_finished_training_is_not_repeated_unless_asked(
-    tiny_base: Path, trained, monkeypatch
-) -> None:
-    to, metrics = trained
+def test_a_finished_training_is_not_repeated(tiny_base: Path, trained_bert, monkeypatch) -> None:
+    to, metrics = trained_bert
     monkeypatch.setattr(
-        "spanlake.training.bert.fit_tagger", lambda *_: pytest.fail("trained again")
+        "spanlake.training.bert._train_part", lambda *_: pytest.fail("trained again")
     )
     assert train_bert(NOTES, NOTES, _config(tiny_base, to)) == metrics
 
 
-def test_a_killed_training_goes_on_from_its_last_epoch_to_the_end(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained
+def test_a_killed_training_resumes_from_its_last_epoch(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained_bert
 ) -> None:
     config = _config(tiny_base, tmp_path / "bert")
     steps, kill_at = 0, 50  # in the second model
-    collate = datasets.collate
+    collate = bert.collate
 
-    def counting(features, filler):
+    def counting(features, pad_id):
         nonlocal steps
         steps += 1
         if steps == kill_at:
             raise KeyboardInterrupt
-        return collate(features, filler)
+        return collate(features, pad_id)
 
-    monkeypatch.setattr("spanlake.training.datasets.collate", counting)
+    monkeypatch.setattr("spanlake.training.bert.collate", counting)
     with pytest.raises(KeyboardInterrupt):
         train_bert(NOTES, NOTES, config)
     assert not (tmp_path / "bert" / "spanlake.json").exists()
     assert list((tmp_path / "bert" / ".training").glob("modifier/checkpoint-*"))
     steps = kill_at  # from here on without a kill
     metrics = train_bert(NOTES, NOTES, config)
-    whole = trained[1]
+    whole = trained_bert[1]
     total = sum(model["steps"] for model in whole["models"].values())
     assert steps - total <= 2, "the broken epoch is repeated, and no more"
     losses = {name: model["loss_by_epoch"] for name, model in metrics["models"].items()}
     assert losses == {name: model["loss_by_epoch"] for name, model in whole["models"].items()}
-    assert metrics["dev"] == whole["dev"]
-    assert _answers(tmp_path / "bert") == _answers(trained[0])
+    assert metrics["eval"] == whole["eval"]
+    assert _answers(tmp_path / "bert") == _answers(trained_bert[0])
 
 
 def test_another_recipe_starts_over_when_asked(tiny_base: Path, tmp_path: Path) -> None:
@@ -128,10 +122,10 @@ def test_another_recipe_starts_over_when_asked(tiny_base: Path, tmp_path: Path) 
             NOTES, [], _config(tiny_base, to, epochs=1, relation_epochs=1, seed=seed, resume=False)
         )
         assert metrics["recipe"]["seed"] == seed
-        assert metrics["dev"] is None
+        assert metrics["eval"] is None
 
 
-def test_entities_and_relations_that_a_sentence_boundary_cuts_are_counted() -> None:
+def test_annotation_across_sentence_boundaries_is_counted() -> None:
     note = gold_note(
         "d",
         "Chest pain. Denies fever. Cough",
@@ -141,9 +135,9 @@ def test_entities_and_relations_that_a_sentence_boundary_cuts_are_counted() -> N
         ("fever", "problem"),
         relations=[(0, 1), (3, 1)],
     )
-    examples, counts = datasets.examples_of([note])
-    assert [len(example.gold.entities) for example in examples] == [1, 2, 0]
-    assert examples[1].gold.relations == (Relation(1, 0, "hasAttr"),)
+    sentences, counts = examples.examples_of([note])
+    assert [len(example.gold.entities) for example in sentences] == [1, 2, 0]
+    assert sentences[1].gold.relations == (Relation(1, 0, "hasAttr"),)
     assert dict(counts) == {
         "notes": 1,
         "sentences": 3,
@@ -154,22 +148,22 @@ def test_entities_and_relations_that_a_sentence_boundary_cuts_are_counted() -> N
     }
 
 
-def test_a_word_in_two_windows_is_learnt_in_one(tiny_base: Path) -> None:
+def test_a_word_in_two_windows_is_labelled_in_one(tiny_base: Path) -> None:
     from spanlake.core.labels import load_labels
     from spanlake.models.tokenization import pieces_of
 
     text = "denies chest pain or fever " * 8
     labels, pieces = load_labels("kiwi"), pieces_of(tiny_base)
     [note] = [gold_note("e", text, ("chest pain", "problem"))]
-    example = datasets.Example(Unit(text), note.annotation)
-    features, _ = datasets.tag_features([example], pieces, labels, "main", limit=20, stride=6)
+    example = examples.Example(Unit(text), note.annotation)
+    features, _ = bert.tagged_windows([example], pieces, labels, "main", limit=20, stride=6)
     assert len(features) > 2
     assert all(len(f["input_ids"]) == len(f["labels"]) <= 22 for f in features)
-    learnt = [number for f in features for number in f["labels"] if number != datasets.NO_LABEL]
+    learnt = [number for f in features for number in f["labels"] if number != bert.IGNORED]
     assert learnt == [0, 1, 2] + [0] * 37
 
 
-def test_wrong_options_show_before_anything_is_trained(tiny_base: Path, tmp_path: Path) -> None:
+def test_wrong_options_are_refused_before_training(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="stride"):
         _config(tiny_base, tmp_path, stride=20)
     with pytest.raises(DataError, match="main"):

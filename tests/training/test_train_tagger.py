@@ -1,102 +1,98 @@
+"""Training of the tagger, and the extractor that comes out of it."""
+
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_recipe import tiny_recipe
+import torch
+from safetensors.torch import load_file
+from tiny_training import tagger_at, tiny_config
 
 from gold_notes import NOTES, gold_note
+from spanlake.cli import main
+from spanlake.core.bio import words
+from spanlake.core.labels import load_labels
+from spanlake.core.types import Annotation, Unit, entity_at, units_of
+from spanlake.corpora import write_brat
+from spanlake.errors import ConfigError, ModelError
+from spanlake.models.tagger import reader
+from spanlake.models.tagger.engines import ENCODER
+from spanlake.models.tagger.extractor import OnePassTagger
+from spanlake.models.tagger.folder import WEIGHTS
+from spanlake.scoring.score_extractor import scored_notes
+from spanlake.text.sentences import split
+from spanlake.training import tagger as training
+from spanlake.training.examples import Example, examples_of, labelled_texts
+from spanlake.training.features import collate, cut_sentences, pack_sentences
+from spanlake.training.trainer import TokenBudgetTrainer, strict_scores
 
-pytestmark = pytest.mark.model
-pytest.importorskip("accelerate", reason="needs the train extra")
-pytest.importorskip("openvino", reason="needs the cpu extra")
-
-import torch  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-
-from spanlake.cli import main  # noqa: E402
-from spanlake.config.extract import ExtractorConfig  # noqa: E402
-from spanlake.core.bio import words  # noqa: E402
-from spanlake.core.labels import load_labels  # noqa: E402
-from spanlake.core.types import Annotation, Unit, entity_at, units_of  # noqa: E402  # noqa: E402
-from spanlake.corpora import write_brat  # noqa: E402
-from spanlake.errors import ConfigError, ModelError  # noqa: E402
-from spanlake.models.tagger import reader  # noqa: E402
-from spanlake.models.tagger.engines import ENCODER  # noqa: E402
-from spanlake.models.tagger.extractor import OnePassTagger  # noqa: E402
-from spanlake.models.tagger.folder import WEIGHTS  # noqa: E402
-from spanlake.scoring.score_extractor import scored_notes  # noqa: E402
-from spanlake.text.sentences import split  # noqa: E402
-from spanlake.training import tagger as training  # noqa: E402
-from spanlake.training.batches import LengthBatches  # noqa: E402
-from spanlake.training.datasets import Example, examples_of  # noqa: E402
-from spanlake.training.evaluation import strict_scores  # noqa: E402
-from spanlake.training.joint import (  # noqa: E402
-    collate_joint,
-    gold_targets,
-    joint_features,
-    parts_of,
-)
-from spanlake.training.start import start_of  # noqa: E402
-
+KIWI = load_labels("kiwi")
+GRAPHS = ("*.xml", "*.bin")
 TEXTS = [gold.note.note_text for gold in NOTES] + [
     "Na\u0301usea 😀 and cafe\u0301-au-lait spots, İstanbul\u200d score 3.5×10⁹\u00a0/L",
     "\u200d\u200d",
     "Metformin 500 mg by mouth twice daily for diabetes mellitus. " * 12,
 ]
+UNITS = [Unit(text) for text in TEXTS]
 
 
-def _load(folder: Path, **options) -> OnePassTagger:
-    values = {"kind": "tagger", "model": str(folder), "max_tokens": 32, "stride": 8}
-    return OnePassTagger(ExtractorConfig.model_validate(values | options))
+def _load(folder: Path, **options: Any) -> OnePassTagger:
+    return OnePassTagger(tagger_at(folder, **options))
 
 
-def _features(targets: Any, one: reader.Reader, **options: Any) -> list[Any]:
-    parts = parts_of(targets, one.pieces, limit=one.limit, stride=8)
-    return joint_features(parts, one.pieces, limit=one.limit, **options)
+def _train(
+    base: Path, output_dir: Path, notes: Any = NOTES, eval_notes: Any = (), **options: Any
+) -> dict[str, Any]:
+    config = tiny_config(base, output_dir, **options)
+    return training.train_tagger(notes, eval_notes, config, export=False)
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
-    to = tmp_path_factory.mktemp("trained") / "tagger"
-    return to, training.train_tagger(NOTES, NOTES, tiny_recipe(tiny_base, to))
+def _features(examples: list[Example], encoder: reader.Reader, **options: Any) -> list[Any]:
+    texts, _ = labelled_texts(examples, KIWI, max_pair_distance=60)
+    sentences = cut_sentences(texts, encoder.pieces, limit=encoder.limit, stride=8)
+    return pack_sentences(sentences, encoder.pieces, limit=encoder.limit, **options)
 
 
-def test_one_model_learns_entities_of_both_layers_and_their_relations(trained) -> None:
-    to, metrics = trained
+def test_both_layers_and_relations_are_learned(trained) -> None:
+    folder, metrics = trained
     for name in ("main", "modifier", "relations_gold_entities"):
-        assert metrics["dev"][name]["f1"] > 0.8
+        assert metrics["eval"][name]["f1"] > 0.8
     assert metrics["loss_by_epoch"][-1] < metrics["loss_by_epoch"][0]
-    assert json.loads((to / "metrics.json").read_text()) == metrics
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
 
 
-def test_openvino_and_torch_give_the_same_answers(trained, tmp_path: Path) -> None:
-    to, _ = trained
-    without_graphs = tmp_path / "torch"
-    without_graphs.mkdir()
-    for path in to.iterdir():
-        if path.suffix not in (".xml", ".bin"):
-            (without_graphs / path.name).write_bytes(path.read_bytes())
-    units = [Unit(text) for text in TEXTS]
-    by_graphs, by_torch = _load(to), _load(without_graphs)
+def test_training_logs_a_line_per_epoch(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    _train(tiny_base, tmp_path / "t", epochs=2)
+    lines = [record.getMessage() for record in caplog.records if "loss" in record.getMessage()]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert "words/s" in lines[0] and "s left" in lines[0]
+
+
+def test_openvino_and_torch_give_the_same_answers(trained, copied_tagger) -> None:
+    by_graphs, by_torch = _load(trained[0]), _load(copied_tagger(leave_out=GRAPHS))
     assert "openvino" in by_graphs.device
     assert "torch" in by_torch.device
     assert by_graphs.fingerprint == by_torch.fingerprint
-    for mine, theirs in zip(by_graphs.extract(units), by_torch.extract(units), strict=True):
-        assert [e.key for e in mine.entities] == [e.key for e in theirs.entities]
-        assert [(r.head, r.tail) for r in mine.relations] == [
-            (r.head, r.tail) for r in theirs.relations
+    pairs = zip(by_graphs.extract(UNITS), by_torch.extract(UNITS), strict=True)
+    for from_graphs, from_torch in pairs:
+        assert [e.key for e in from_graphs.entities] == [e.key for e in from_torch.entities]
+        assert [(r.head, r.tail) for r in from_graphs.relations] == [
+            (r.head, r.tail) for r in from_torch.relations
         ]
-        scores = [[e.score for e in one.entities] for one in (mine, theirs)]
+        scores = [[e.score for e in answer.entities] for answer in (from_graphs, from_torch)]
         assert np.allclose(*scores, atol=5e-3)  # the graphs' weights are stored as float16
 
 
-def test_no_entity_starts_or_ends_inside_a_word_and_all_characters_are_seen(trained) -> None:
-    answers = _load(trained[0]).extract([Unit(text) for text in TEXTS])
+def test_entities_end_at_words_and_every_character_is_seen(trained) -> None:
+    answers = _load(trained[0]).extract(UNITS)
     for text, answer in zip(TEXTS, answers, strict=True):
         edges = {edge for word in words(text) for edge in (word.start, word.end)}
         assert all({entity.start, entity.end} <= edges for entity in answer.entities)
@@ -105,274 +101,267 @@ def test_no_entity_starts_or_ends_inside_a_word_and_all_characters_are_seen(trai
 
 def test_an_answer_does_not_depend_on_the_batch(trained) -> None:
     model = _load(trained[0])
-    together = model.extract([Unit(text) for text in TEXTS])
-    alone = [model.extract([Unit(text)])[0] for text in TEXTS]
-    for mine, theirs in zip(together, alone, strict=True):
-        assert [e.key for e in mine.entities] == [e.key for e in theirs.entities]
+    for in_batch, unit in zip(model.extract(UNITS), UNITS, strict=True):
+        [alone] = model.extract([unit])
+        assert [e.key for e in in_batch.entities] == [e.key for e in alone.entities]
 
 
 def test_extract_and_link_agree_on_relations(trained) -> None:
     model = _load(trained[0])
-    units = [Unit(text) for text in TEXTS]
-    answers = model.extract(units)
+    answers = model.extract(UNITS)
     assert any(answer.relations for answer in answers)
-    linked = model.link(units, [answer.entities for answer in answers])
+    linked = model.link(UNITS, [answer.entities for answer in answers])
     for answer, relations in zip(answers, linked, strict=True):
         assert answer.confidence is not None
         pairs = [(r.head, r.tail) for r in answer.relations]
         assert pairs == [(r.head, r.tail) for r in relations]
 
 
-def test_what_is_learnt_of_a_pair_is_what_is_read_of_it(trained, tiny_base: Path) -> None:
-    """Training gathers states by pieces, extraction by words: the same rows must come out."""
+def test_training_and_extraction_see_the_same_pair_states(trained) -> None:
+    """Training gathers states by subwords, extraction by words: the same rows must come out."""
     text = "\u200d zosteriform rash denies cholecystectomy " + "or fever and chills " * 6 + "daily"
     parts = [("zosteriform rash", "problem"), ("denies", "negation"), ("daily", "temporal")]
     gold = gold_note("x", text, *parts).annotation
     model = _load(trained[0], max_pair_words=60)
-    [reader] = model.readers
-    targets, _ = gold_targets([Example(Unit(text), gold)], model.labels, max_pair_words=60)
-    features = _features(targets, reader)
+    [encoder] = model.readers
+    features = _features([Example(Unit(text), gold)], encoder)
     assert len(features) > 1, "the text needs several windows"
     [read] = model.read([Unit(text)])
     asked = model.asked(read, gold.entities)
     assert asked.places == [(0, 1), (0, 2)]
-    batch = collate_joint(features[:1], reader.pieces.pad)
-    _, states = reader.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
-    ends = states[batch["rows"].numpy()[:, None], batch["places"].numpy()].reshape(1, -1)
+    batch = collate(features[:1], encoder.pieces.pad)
+    _, states = encoder.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+    rows, positions = batch["pair_rows"].numpy(), batch["pair_positions"].numpy()
+    ends = states[rows[:, None], positions].reshape(1, -1)
     words_of_ends = [edge for first, last in asked.words[0] for edge in (first, last - 1)]
     assert np.allclose(ends[0], read.reads[0].states[words_of_ends].ravel(), atol=1e-5)
     assert (batch["pair_features"].numpy() == asked.told[:1]).all()
 
 
-def test_a_relation_is_as_probable_as_its_link_and_both_its_ends(trained) -> None:
+def test_training_and_extraction_see_the_same_context(trained) -> None:
+    """The tags of packed training examples stand at the words that extraction reads."""
+    model = _load(trained[0])
+    [encoder] = model.readers
+    gold = gold_note("x", "Mild cough.\nleft effusion.\ndenies chest pain", ("left", "bodyloc"))
+    examples = examples_of([gold], context=2)[0]
+    assert examples[1].unit.left and examples[1].unit.right
+    packed = [_features(examples, encoder, max_packed_sentences=3, seed=(s,))[0] for s in range(20)]
+    feature = max(packed, key=lambda feature: len(feature["input_ids"]))
+    batch = collate([feature], encoder.pieces.pad)
+    _, states = encoder.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
+    labelled = states[0][feature["tags"].any(axis=1)]
+    first = len(words(examples[0].text))
+    [read] = model.read([examples[1].unit])
+    count = len(words(examples[1].text))
+    assert np.allclose(labelled[first : first + count], read.reads[0].states, atol=1e-5)
+
+
+def test_a_relation_scores_its_link_times_both_entities(trained) -> None:
     model = _load(trained[0], relation_threshold=0.0)
-    texts = model.read([Unit(text) for text in TEXTS])
+    texts = model.read(UNITS)
     entities = [model.entities(text)[0] for text in texts]
-    linked = [dict(zip(*one, strict=True)) for one in model.pair_scores(texts, entities)]
-    answers = model.extract([Unit(text) for text in TEXTS])
+    linked = [dict(zip(*scored, strict=True)) for scored in model.pair_scores(texts, entities)]
     found = [
-        (r, a.entities, one) for a, one in zip(answers, linked, strict=True) for r in a.relations
+        (relation, answer.entities, scores)
+        for answer, scores in zip(model.extract(UNITS), linked, strict=True)
+        for relation in answer.relations
     ]
     assert found
-    for relation, mine, scores in found:
-        ends = mine[relation.head].score * mine[relation.tail].score
-        assert relation.score == pytest.approx(
-            scores[relation.head, relation.tail][0] * ends, abs=1e-5
-        )
-    least = max(relation.score for relation, _, _ in found)
-    strict = _load(trained[0], relation_threshold=least - 1e-6)
-    kept = [r for a in strict.extract([Unit(text) for text in TEXTS]) for r in a.relations]
+    for relation, ends, scores in found:
+        product = ends[relation.head].score * ends[relation.tail].score
+        link = scores[relation.head, relation.tail][0]
+        assert relation.score == pytest.approx(link * product, abs=1e-5)
+    threshold = max(relation.score for relation, _, _ in found) - 1e-6
+    strict = _load(trained[0], relation_threshold=threshold)
+    kept = [relation for answer in strict.extract(UNITS) for relation in answer.relations]
     assert 0 < len(kept) < len(found)
 
 
-def test_a_pair_with_a_word_that_leaves_no_pieces_is_not_scored(trained) -> None:
+def test_a_pair_with_a_word_without_subwords_is_not_scored(trained) -> None:
     text = "\u200d daily"
     entities = [entity_at(text, 0, 1, "problem"), entity_at(text, 2, 7, "temporal")]
     assert _load(trained[0], pair_threshold=0.0).link([Unit(text)], [entities]) == [[]]
 
 
-def test_texts_without_any_piece_do_not_spoil_a_training(tiny_base: Path, tmp_path: Path) -> None:
+def test_texts_without_subwords_are_left_out_of_training(tiny_base: Path, tmp_path: Path) -> None:
     notes = [*NOTES, *(gold_note(f"z{i}", "\u200d\u200d") for i in range(4))]
-    metrics = training.train_tagger(notes, NOTES, tiny_recipe(tiny_base, tmp_path / "t", epochs=3))
+    metrics = _train(tiny_base, tmp_path / "t", notes, epochs=3)
     assert metrics["data"]["sentences"] - metrics["examples"] == 4
     assert np.isfinite(metrics["loss_by_epoch"]).all()
 
 
-def test_a_model_of_another_recipe_is_replaced_only_when_asked(
-    tiny_base: Path, tmp_path: Path
-) -> None:
-    to = tmp_path / "t"
-    training.train_tagger(NOTES, NOTES, tiny_recipe(tiny_base, to, epochs=1, seed=1))
-    other = tiny_recipe(tiny_base, to, epochs=1, seed=2)
-    before = {path.name: path.read_bytes() for path in to.iterdir()}
+def test_a_model_of_another_recipe_is_kept_unless_asked(tiny_base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    _train(tiny_base, folder, epochs=1, seed=1)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ConfigError, match=r"another recipe \(differs in seed\)"):
-        training.train_tagger(NOTES, NOTES, other)
-    assert {path.name: path.read_bytes() for path in to.iterdir()} == before
-    anew = other.model_copy(update={"resume": False})
-    assert training.train_tagger(NOTES, NOTES, anew)["recipe"]["seed"] == 2
-    assert _load(to).extract([Unit("No fever.")])[0].outcome == "ok"
+        _train(tiny_base, folder, epochs=1, seed=2)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert _train(tiny_base, folder, epochs=1, seed=2, resume=False)["recipe"]["seed"] == 2
+    assert _load(folder).extract([Unit("No fever.")])[0].outcome == "ok"
 
 
-def test_graphs_alone_are_read_on_the_cpu_even_where_a_gpu_is(
-    trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_graphs_alone_are_read_on_the_cpu_despite_a_gpu(
+    copied_tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in trained[0].iterdir():
-        if path.name != WEIGHTS:
-            (tmp_path / path.name).write_bytes(path.read_bytes())
+    folder = copied_tagger(leave_out=(WEIGHTS,))
     monkeypatch.setattr(reader, "_has_gpu", lambda: True)
-    assert "openvino" in _load(tmp_path).device
-    (tmp_path / "linker.bin").unlink()
+    assert "openvino" in _load(folder).device
+    (folder / "linker.bin").unlink()
     with pytest.raises(ModelError, match=r"linker.bin missing"):
-        _load(tmp_path)
+        _load(folder)
 
 
-def test_other_pieces_positions_or_labels_are_another_fingerprint(trained, tmp_path: Path) -> None:
+def test_another_manifest_is_another_fingerprint(trained, copied_tagger) -> None:
     manifest = json.loads((trained[0] / "spanlake.json").read_text())
-    for path in trained[0].iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "spanlake.json").write_text(json.dumps(manifest | {"longest": 20}))
-    assert _load(tmp_path).fingerprint != _load(trained[0]).fingerprint
+    folder = copied_tagger()
+    (folder / "spanlake.json").write_text(json.dumps(manifest | {"longest": 20}))
+    assert _load(folder).fingerprint != _load(trained[0]).fingerprint
 
 
-def test_the_linker_goes_on_learning_and_nothing_else_changes(
-    tiny_base: Path, tmp_path: Path
-) -> None:
+def test_only_the_relation_head_is_finetuned_at_the_end(tiny_base: Path, tmp_path: Path) -> None:
     weights = []
     for epochs in (0, 100):
-        to = tmp_path / str(epochs)
-        config = tiny_recipe(tiny_base, to, epochs=1, link_epochs=epochs)
-        losses = training.train_tagger(NOTES, [], config)["link_loss_by_epoch"]
+        folder = tmp_path / str(epochs)
+        metrics = _train(tiny_base, folder, epochs=1, relation_head_epochs=epochs)
+        losses = metrics["relation_head_loss_by_epoch"]
         assert len(losses) == epochs
-        weights.append(load_file(to / WEIGHTS))
+        weights.append(load_file(folder / WEIGHTS))
     assert losses[-1] < 0.2 * losses[0]
-    changed = {name for name, one in weights[0].items() if not one.equal(weights[1][name])}
+    changed = {name for name, tensor in weights[0].items() if not tensor.equal(weights[1][name])}
     assert changed
     assert all(name.startswith("linker.") for name in changed)
 
 
-def test_wrong_options_show_before_anything_is_trained(tiny_base: Path, tmp_path: Path) -> None:
+def test_wrong_options_are_refused_before_training(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half of max_tokens"):
-        tiny_recipe(tiny_base, tmp_path, stride=20)
-    for removed in ("mixed_layers", "weight_average", "piece_dropout", "annotators", "auxiliary"):
-        with pytest.raises(ValueError, match="Extra inputs"):
-            tiny_recipe(tiny_base, tmp_path, **{removed: 1})
+        tiny_config(tiny_base, tmp_path, stride=20)
 
 
-def test_a_training_does_not_write_over_what_it_starts_from(trained, tmp_path: Path) -> None:
-    base = tmp_path / "base"
-    shutil.copytree(trained[0], base)
+def test_a_training_does_not_overwrite_its_base_model(copied_tagger, tmp_path: Path) -> None:
+    base = copied_tagger("base")
     before = {path.name: path.read_bytes() for path in base.iterdir()}
-    for to in (base, tmp_path / "x" / ".." / "base", tmp_path):
-        with pytest.raises(ConfigError, match="would write over"):
-            training.train_tagger(NOTES, [], tiny_recipe(base, to, epochs=1))
+    for output_dir in (base, tmp_path / "x" / ".." / "base", tmp_path):
+        with pytest.raises(ConfigError, match="would overwrite"):
+            _train(base, output_dir, epochs=1)
     assert {path.name: path.read_bytes() for path in base.iterdir()} == before
 
 
-def test_what_a_kill_leaves_behind_does_not_stop_a_training(
-    tiny_base: Path, tmp_path: Path
-) -> None:
-    config = tiny_recipe(tiny_base, tmp_path / "t", epochs=1)
+def test_a_crash_does_not_block_the_next_training(tiny_base: Path, tmp_path: Path) -> None:
     work = tmp_path / "t" / ".training"
     work.mkdir(parents=True)
     (work / "recipe.json").write_text('{"model"')
-    training.train_tagger(NOTES, [], config)
-    work.mkdir()  # killed after the manifest was written
-    training.train_tagger(NOTES, [], config)
+    _train(tiny_base, tmp_path / "t", epochs=1)
+    work.mkdir()  # a crash after the manifest was written
+    _train(tiny_base, tmp_path / "t", epochs=1)
     assert not work.exists()
 
 
-def test_other_options_than_those_of_the_training_are_named(
+def test_options_other_than_in_training_are_logged(
     trained, caplog: pytest.LogCaptureFixture
 ) -> None:
     _load(trained[0], max_pair_words=7)
     assert "trained with max_pair_words=20, read with 7" in caplog.text
 
 
-def test_dropout_of_a_tagger_that_is_trained_further_is_the_recipe_s(trained) -> None:
-    config = tiny_recipe(trained[0], Path("x"), dropout=0.3)
-    module, _ = start_of(trained[0], load_labels("kiwi"), config)
-    shares = (module.dropout.p, module.linker.dropout.p, module.shape.dropout)
-    assert shares == (0.3, 0.3, 0.3)
+def test_a_tagger_trained_further_has_the_new_dropout(trained) -> None:
+    module, _ = training.load_base_model(str(trained[0]), KIWI, 0.3)
+    assert (module.dropout.p, module.linker.dropout.p, module.shape.dropout) == (0.3, 0.3, 0.3)
 
 
-def test_entities_of_white_space_are_no_ends_of_pairs() -> None:
+def test_entities_of_white_space_are_in_no_pair() -> None:
     text = "No  fever."
     entities = (entity_at(text, 0, 2, "negation"), entity_at(text, 2, 4, "negation"))
     gold = Annotation((*entities, entity_at(text, 4, 9, "problem")))
-    [target], _ = gold_targets([Example(Unit(text), gold)], load_labels("kiwi"), max_pair_words=9)
-    assert target.pairs == [((1, 2), (0, 1))]
-    assert len(target.related) == len(target.told) == 1
+    [labelled], _ = labelled_texts([Example(Unit(text), gold)], KIWI, max_pair_distance=9)
+    assert labelled.pairs == [((1, 2), (0, 1))]
+    assert len(labelled.pair_labels) == len(labelled.pair_features) == 1
 
 
-def test_a_changed_file_is_refused(trained, tmp_path: Path) -> None:
-    to, _ = trained
-    for path in to.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / ENCODER).write_text("<net/>")
+def test_a_changed_file_is_refused(copied_tagger) -> None:
+    folder = copied_tagger()
+    (folder / ENCODER).write_text("<net/>")
     with pytest.raises(ModelError, match=r"encoder.xml is not the file that was trained"):
-        _load(tmp_path)
+        _load(folder)
 
 
 @pytest.mark.parametrize(
-    ("options", "whole_checkpoint"),
+    ("options", "complete"),
     [
         ({}, True),
-        ({}, False),  # killed while a checkpoint is written: the one before is gone on from
-        ({"together": 5}, True),
-        ({"runs": 2}, True),
+        ({}, False),  # a crash while a checkpoint is written: the one before it is used
+        ({"max_packed_sentences": 5, "soup_size": 2}, True),
     ],
 )
-def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
-    options,
-    whole_checkpoint: bool,
+def test_a_resumed_training_gives_the_same_weights(
+    options: dict[str, Any],
+    complete: bool,
     tiny_base: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    options = {"epochs": 4, **options}
-    expected = training.train_tagger(NOTES, [], tiny_recipe(tiny_base, whole, **options))
-    save = training.BatchTrainer._save_checkpoint
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    options = {"epochs": 4, "dropout": 0.1, **options}
+    expected = _train(tiny_base, whole, **options)
+    save = TokenBudgetTrainer._save_checkpoint
 
-    def die_in_third_epoch(self, model, trial):
-        dies = self.state.epoch == 3 and self.args.seed == 41 + options.get("runs", 1)
-        if dies and not whole_checkpoint:
-            self.args.save_total_limit = None  # the rotation comes after a checkpoint
+    def crash_in_third_epoch(self, model, trial):
+        crash = self.state.epoch == 3 and self.args.seed == 41 + options.get("soup_size", 1)
+        if crash and not complete:
+            self.args.save_total_limit = None  # older checkpoints are removed last
         save(self, model, trial)
-        if dies and not whole_checkpoint:
-            written = f"checkpoint-{self.state.global_step}/trainer_state.json"
-            (Path(self.args.output_dir) / written).unlink()
-        if dies:
+        if crash and not complete:
+            checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            (checkpoint / "trainer_state.json").unlink()
+        if crash:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.BatchTrainer, "_save_checkpoint", die_in_third_epoch)
+    monkeypatch.setattr(TokenBudgetTrainer, "_save_checkpoint", crash_in_third_epoch)
     with pytest.raises(KeyboardInterrupt):
-        training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
-    assert list((broken / ".training").rglob("checkpoint-*/trainer_state.json"))
-    monkeypatch.setattr(training.BatchTrainer, "_save_checkpoint", save)
-    found = training.train_tagger(NOTES, [], tiny_recipe(tiny_base, broken, **options))
-    assert found["link_loss_by_epoch"] == expected["link_loss_by_epoch"]
-    for mine, whole_run in zip(
-        found.get("runs", [found]), expected.get("runs", [expected]), strict=True
-    ):
-        assert mine["loss_by_epoch"] == whole_run["loss_by_epoch"]
-    assert (broken / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+        _train(tiny_base, resumed, **options)
+    assert list((resumed / ".training").rglob("checkpoint-*/trainer_state.json"))
+    assert not (resumed / "spanlake.json").exists()
+    monkeypatch.undo()
+    metrics = _train(tiny_base, resumed, **options)
+    for name in ("relation_head_loss_by_epoch", "loss_by_epoch"):
+        assert metrics.get(name) == expected.get(name)
+    losses = [[run["loss_by_epoch"] for run in m.get("runs", [])] for m in (metrics, expected)]
+    assert losses[0] == losses[1]
+    assert (resumed / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
 
-def test_several_runs_leave_the_mean_of_what_each_learns(trained, tmp_path: Path) -> None:
+def test_a_soup_is_the_mean_of_its_trainings(trained, tmp_path: Path) -> None:
     def weights(name: str, **options: Any) -> dict[str, torch.Tensor]:
-        config = tiny_recipe(trained[0], tmp_path / name, epochs=2, link_epochs=0, **options)
-        training.train_tagger(NOTES[:2], [], config)
+        options |= {"epochs": 2, "relation_head_epochs": 0}
+        _train(trained[0], tmp_path / name, NOTES[:2], **options)
         return load_file(tmp_path / name / WEIGHTS)
 
     first, second = weights("x", seed=1), weights("y", seed=2)
-    mean = weights("z", seed=1, runs=2)
+    soup = weights("z", seed=1, soup_size=2)
     assert not first["tags.weight"].equal(second["tags.weight"])
-    for name, found in mean.items():
-        assert found.allclose((first[name] + second[name]) / 2, atol=1e-6), name
+    for name, mean in soup.items():
+        assert mean.allclose((first[name] + second[name]) / 2, atol=1e-6), name
 
 
-def test_batches_hold_every_sequence_once_and_differ_between_epochs() -> None:
-    lengths = [5 + (i * i) % 37 for i in range(2500)]
-    batches = LengthBatches([lengths], tokens=200, seed=1, epochs=12)
-    epochs = []
-    for epoch in range(12):
-        batches.set_epoch(epoch)
-        epochs.append(list(batches))
-        assert len(epochs[-1]) == len(batches), "the Trainer would drop what is more"
-        assert sorted(i % 2500 for batch in batches for i in batch) == list(range(2500))
-        assert all(len(b) * max(lengths[i % 2500] for i in b) <= 200 for b in batches)
-    assert [sorted(i % 2500 for i in batch) for batch in epochs[0]] != [
-        sorted(i % 2500 for i in batch) for batch in epochs[1]
-    ]
+def test_a_tagger_can_be_trained_further(trained, tmp_path: Path) -> None:
+    rates = {"learning_rate": 1e-9, "head_learning_rate": 1e-9, "weight_decay": 0.0}
+    _train(trained[0], tmp_path / "t", epochs=1, relation_head_epochs=0, **rates)
+    texts = zip(_load(trained[0]).read(UNITS), _load(tmp_path / "t").read(UNITS), strict=True)
+    for before, after in texts:
+        assert np.allclose(before.probabilities, after.probabilities, atol=5e-3)
 
 
-def test_more_neighbours_than_were_learnt_with_are_refused(trained) -> None:
+def test_a_tagger_of_another_label_set_is_no_base(trained, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="label set"):
+        _train(trained[0], tmp_path / "t", labels="bc5cdr")
+
+
+def test_more_context_than_in_training_is_refused(trained) -> None:
     with pytest.raises(ConfigError, match="context is 1: the model has learnt with 0"):
         _load(trained[0], context=1)
 
 
-def test_the_command_says_which_notes_a_model_was_trained_on(
+def test_evaluate_names_notes_in_the_training_data(
     trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = gold_note("new", "Severe cough.", ("Severe", "severity"), ("cough", "problem"))
@@ -388,66 +377,81 @@ def test_the_command_says_which_notes_a_model_was_trained_on(
     assert "trained on" not in capsys.readouterr().err
 
 
-def test_a_model_without_a_record_of_what_it_learnt_does_not_pass_for_one_that_learnt_nothing(
-    trained, tmp_path: Path
+def test_a_model_without_record_of_its_training_data_is_unknown(
+    trained, copied_tagger: Callable[..., Path], tmp_path: Path
 ) -> None:
-    assert _load(trained[0]).learnt == {one.note.text_sha256 for one in NOTES[:2]}
-    shutil.copytree(trained[0], tmp_path / "old")
-    manifest = tmp_path / "old" / "spanlake.json"
-    manifest.write_text(manifest.read_text().replace("learnt_texts", "of_old"))
-    assert _load(tmp_path / "old").learnt is None
-    assert [one.learnt for one in scored_notes(NOTES, _load(tmp_path / "old"))] == [None] * 3
-    further = training.train_tagger(NOTES, [], tiny_recipe(tmp_path / "old", tmp_path / "t"))
-    assert "unknown" in further["learnt_texts"][-1]
+    hashes = {gold.note.text_sha256 for gold in NOTES[:2]}
+    assert _load(trained[0]).learnt == hashes
+    folder = copied_tagger(leave_out=GRAPHS)
+    manifest = folder / "spanlake.json"
+    text = manifest.read_text()
+    manifest.write_text(text.replace("training_text_hashes", "learnt_texts"))
+    assert _load(folder).learnt == hashes, "the key of earlier versions"
+    manifest.write_text(text.replace("training_text_hashes", "other"))
+    assert _load(folder).learnt is None
+    assert [scored.learnt for scored in scored_notes(NOTES, _load(folder))] == [None] * 3
+    further = _train(folder, tmp_path / "t", epochs=1)
+    assert "unknown" in further["training_text_hashes"][-1]
     assert _load(tmp_path / "t").learnt is None
 
 
-def test_an_entity_threshold_leaves_out_the_least_probable_and_is_in_the_fingerprint(
-    trained,
-) -> None:
-    units = [Unit(text) for text in TEXTS]
+def test_an_entity_threshold_drops_the_least_probable(trained) -> None:
     plain = _load(trained[0])
-    scores = sorted(e.score for answer in plain.extract(units) for e in answer.entities)
-    least = scores[len(scores) // 2] - 1e-6  # scores are rounded
-    strict = _load(trained[0], entity_threshold=least)
+    scores = sorted(e.score for answer in plain.extract(UNITS[:3]) for e in answer.entities)
+    threshold = scores[len(scores) // 2] - 1e-6  # scores are rounded
+    strict = _load(trained[0], entity_threshold=threshold)
     assert strict.fingerprint != plain.fingerprint
-    kept = sorted(e.score for answer in strict.extract(units) for e in answer.entities)
-    assert kept == [score for score in scores if score >= least]
+    kept = sorted(e.score for answer in strict.extract(UNITS[:3]) for e in answer.entities)
+    assert kept == [score for score in scores if score >= threshold]
     assert 0 < len(kept) < len(scores)
 
 
-def test_a_model_that_learns_with_neighbours_reads_alone_and_with_them(
+def test_a_tagger_trained_on_packed_sentences_reads_context(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    config = tiny_recipe(tiny_base, tmp_path / "t", together=5)
-    metrics = training.train_tagger(NOTES, NOTES, config)
-    assert metrics["dev"]["main"]["f1"] > 0.8
+    metrics = _train(tiny_base, tmp_path / "t", NOTES, NOTES, max_packed_sentences=5)
+    assert metrics["eval"]["main"]["f1"] > 0.8
     text = NOTES[0].note.note_text
-    alone, around = _load(tmp_path / "t"), _load(tmp_path / "t", context=1)
+    alone, in_context = _load(tmp_path / "t"), _load(tmp_path / "t", context=1)
     units = {n: units_of(text, split(text), n) for n in (0, 1)}
     for unit, other in zip(units[1], units[0], strict=True):
-        [near], [far] = around.read([unit]), alone.read([other])
+        [near], [far] = in_context.read([unit]), alone.read([other])
         assert near.probabilities.shape == far.probabilities.shape
         assert not np.allclose(near.probabilities, far.probabilities, atol=1e-4)
-        assert [e.text for e in around.extract([unit])[0].entities]
-    assert strict_scores(NOTES, around)["main"]["f1"] > 0.8
+        assert [e.text for e in in_context.extract([unit])[0].entities]
+    assert strict_scores(NOTES, in_context)["main"]["f1"] > 0.8
 
 
-def test_what_is_learnt_of_a_word_with_neighbours_is_what_is_read_of_it(
-    trained, tiny_base: Path
-) -> None:
-    """The tags of training stand where the words are that extraction reads."""
-    model = _load(trained[0])
-    [reader] = model.readers
-    gold = gold_note("x", "Mild cough.\nleft effusion.\ndenies chest pain", ("left", "bodyloc"))
-    [first, example, last] = examples_of([gold], context=2)[0]
-    assert example.unit.left and example.unit.right
-    targets, _ = gold_targets([first, example, last], model.labels, max_pair_words=60)
-    for target in (targets[0], targets[2]):
-        target.tags[:] = 0  # only those of the one in the middle are looked for
-    learnt = [_features(targets, reader, most=3, seed=(s,)) for s in range(20)]
-    feature = max((one[0] for one in learnt), key=lambda one: len(one["input_ids"]))
-    batch = collate_joint([feature], reader.pieces.pad)
-    _, states = reader.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
-    [read] = model.read([example.unit])
-    assert np.allclose(states[0][feature["tags"].any(axis=1)], read.reads[0].states, atol=1e-5)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"tags": "x"}', "no calibration"),
+        ('{"tags": [1.5], "pairs": 2}', "2 temperatures of tags and one of pairs"),
+        ('{"tags": [1.5, 0], "pairs": 2}', "above 0"),
+        ('{"tags": [1.5, 2], "pairs": NaN}', "above 0"),
+    ],
+)
+def test_a_wrong_calibration_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        training.read_temperatures(str(path), KIWI)
+
+
+def test_temperatures_change_scores_but_no_entity(trained, tmp_path: Path, tiny_base) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text('{"tags": [3.0, 3.0], "pairs": 3.0}')
+    calibrated = tiny_config(tiny_base, tmp_path / "t", calibration=str(path))
+    training.train_tagger(NOTES, [], calibrated)
+    before, after = (_load(folder, entity_threshold=0.0) for folder in (trained[0], tmp_path / "t"))
+    assert before.fingerprint != after.fingerprint
+    for plain, other in zip(before.extract(UNITS[:3]), after.extract(UNITS[:3]), strict=True):
+        assert [e.key for e in plain.entities] == [e.key for e in other.entities]
+        assert other.confidence < plain.confidence or not other.chars_seen
+
+
+def test_unreadable_units_have_answers(trained) -> None:
+    tagger = _load(trained[0])
+    [answer] = tagger.extract([Unit("fever \ud800 here")])
+    assert (answer.outcome, answer.error_class) == ("unreadable", "UnicodeEncodeError")
+    assert tagger.pair_scores([], []) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,16 @@ def _with_hashes(value: Any) -> Any:
     if isinstance(value, dict):
         return {_with_hashes(key): _with_hashes(item) for key, item in value.items()}
     return value
+
+
+def refuse_old_keys(values: Any, renamed: Mapping[str, str], removed: Sequence[str] = ()) -> Any:
+    """Return the values of a section; raises ValueError for keys of earlier versions."""
+    keys = values if isinstance(values, dict) else {}
+    problems = [f"{key!r} is now {renamed[key]!r}" for key in keys if key in renamed]
+    problems += [f"{key!r} was removed" for key in keys if key in removed]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return values
 
 
 def known_keys(kind: type[BaseModel], section: str = "") -> list[str]:

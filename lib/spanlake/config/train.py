@@ -1,142 +1,199 @@
-"""Recipes of `jobs/train.py`: annotated notes (brat folders) into a model folder."""
+"""Configurations of trainings: `jobs/train.py`, `jobs/crossvalidate.py` and `jobs/distil.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from spanlake.config.base import read_values
+from spanlake.config.base import read_values, refuse_old_keys
 from spanlake.config.extract import Model, load_config
 from spanlake.errors import ConfigError
 
+RENAMED_KEYS = {
+    "batch_tokens": "max_tokens_per_batch",
+    "dev": "eval_data",
+    "layer_decay": "layerwise_lr_decay",
+    "leave_out": "exclude_ids_file",
+    "link_epochs": "relation_head_epochs",
+    "masked": "mlm_probability",
+    "max_pair_words": "max_pair_distance",
+    "most_notes": "max_notes",
+    "runs": "soup_size",
+    "to": "output_dir",
+    "together": "max_packed_sentences",
+    "train": "train_data",
+}
+REMOVED_KEYS = (  # options that measured no gain: docs/experiments.md
+    "annotators",
+    "auxiliary",
+    "auxiliary_share",
+    "mixed_layers",
+    "piece_dropout",
+    "weight_average",
+)
 
-class Recipe(Model):
-    """What every recipe says: from which checkpoint, to which folder, and how texts are cut."""
 
-    model: str
-    to: str
-    labels: str = "kiwi"
-    max_tokens: int = Field(256, ge=16, le=8192)
-    stride: int = Field(64, ge=0)
-    max_pair_words: int = Field(20, ge=1)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 42
-    resume: bool = True
+class RunConfig(Model):
+    """What every training has: a checkpoint to start from, an output folder, a seed."""
+
+    model: str = Field(
+        description="Hugging Face checkpoint to start from, by path or by a name that was"
+        " downloaded before; for a tagger also a trained tagger. `{fold}` stands for the number of"
+        " the fold in cross-validation."
+    )
+    output_dir: str = Field(description="Folder of the trained model.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="`auto` takes bf16 where the processor gains from it."
+    )
+    seed: int = Field(42, description="Seed of all random numbers.")
+    resume: bool = Field(
+        True,
+        description="Resume a training with the same configuration from its last epoch; a finished"
+        " model of another configuration is refused. `false`: overwrite whatever is there.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_keys(cls, values: Any) -> Any:
+        return refuse_old_keys(values, RENAMED_KEYS, REMOVED_KEYS)
+
+
+class ModelTrainConfig(RunConfig):
+    """What a training of an extractor has: a label set, and how texts are cut."""
+
+    labels: str = Field("kiwi", description="Label set: a bundled one, or a path to a `.yml`.")
+    max_tokens: int = Field(256, ge=16, le=8192, description="Size of a window in subwords.")
+    stride: int = Field(
+        64, ge=0, description="Overlap of windows in subwords; less than half of `max_tokens`."
+    )
+    max_pair_distance: int = Field(
+        20,
+        ge=1,
+        description="Entities farther apart, in words, are no candidates for a relation, except"
+        " for labels in `far_reaching` of the label set.",
+    )
 
     @model_validator(mode="after")
-    def _windows_move_on(self) -> Recipe:
+    def _windows_advance(self) -> ModelTrainConfig:
         if self.stride * 2 >= self.max_tokens:
             raise ValueError("stride must be less than half of max_tokens")
         return self
 
 
-class TrainConfig(Recipe):
-    """A recipe over annotated notes.
+class TrainConfig(ModelTrainConfig):
+    """A training on annotated notes."""
 
-    `train` may be several folders; `dev` is scored and never learnt.
-    """
-
-    train: str | tuple[str, ...]
-    dev: str | None = None
+    train_data: str | tuple[str, ...] = Field(
+        description="Brat folder (`NAME.txt` with `NAME.ann`), or a list of them."
+    )
+    eval_data: str | None = Field(
+        None, description="Brat folder that is scored at the end and never trained on."
+    )
 
     @property
-    def folders(self) -> tuple[Path, ...]:
-        """The folders of `train`."""
-        return _paths(self.train)
-
-
-def _paths(named: str | tuple[str, ...]) -> tuple[Path, ...]:
-    return tuple(Path(name) for name in ((named,) if isinstance(named, str) else named))
+    def train_folders(self) -> tuple[Path, ...]:
+        """The folders of `train_data`."""
+        names = (self.train_data,) if isinstance(self.train_data, str) else self.train_data
+        return tuple(map(Path, names))
 
 
 class BertTrainConfig(TrainConfig):
     """Three models over one checkpoint: main, modifier and pair classifier."""
 
-    kind: Literal["bert"] = "bert"
-    epochs: int = Field(4, ge=1)
-    relation_epochs: int = Field(4, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    relation_learning_rate: float = Field(1e-4, gt=0)
-    batch_size: int = Field(32, ge=1)
-    max_pair_tokens: int = Field(48, ge=16)
+    kind: Literal["bert"] = Field("bert", description="The default.")
+    epochs: int = Field(4, ge=1, description="Epochs of each of the two taggers.")
+    relation_epochs: int = Field(4, ge=1, description="Epochs of the pair classifier.")
+    learning_rate: float = Field(3e-4, gt=0, description="Peak learning rate of the taggers.")
+    relation_learning_rate: float = Field(
+        1e-4, gt=0, description="Peak learning rate of the pair classifier."
+    )
+    batch_size: int = Field(32, ge=1, description="Examples per step.")
+    max_pair_tokens: int = Field(48, ge=16, description="Subwords that the pair classifier sees.")
 
 
-class TaggerOptions(Model):
-    """How a tagger learns. Rates are those of the backbone's last layer and of the fresh heads.
+class TaggerOptions(ModelTrainConfig):
+    """Hyperparameters of a tagger's training."""
 
-    `layer_decay` multiplies the rate from each layer to the one below it; of several `runs` from
-    one start, by `seed` and those that follow it, the mean of the weights is saved; `batch_tokens`
-    counts padding; `link_epochs` is how often the linker, which goes on learning by itself in the
-    end, sees all pairs; `calibration` is a file of temperatures that jobs/crossvalidate.py fitted
-    by the same recipe.
-    """
-
-    epochs: int = Field(12, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    head_learning_rate: float = Field(1e-3, gt=0)
-    layer_decay: float = Field(0.9, gt=0, le=1)
-    weight_decay: float = Field(0.01, ge=0)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_tokens: int = Field(768, ge=16)
-    runs: int = Field(1, ge=1, le=16)
-    link_epochs: int = Field(30, ge=0)
-    calibration: str | None = None
+    epochs: int = Field(12, ge=1, description="Epochs.")
+    learning_rate: float = Field(
+        3e-4, gt=0, description="Peak learning rate of the encoder's last layer."
+    )
+    head_learning_rate: float = Field(
+        1e-3, gt=0, description="Peak learning rate of the classification heads."
+    )
+    layerwise_lr_decay: float = Field(
+        0.9, gt=0, le=1, description="Factor of the learning rate from each layer to the one below."
+    )
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the heads.")
+    max_tokens_per_batch: int = Field(
+        768, ge=16, description="Subwords per step, padding included."
+    )
+    soup_size: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Number of trainings from one start, with consecutive seeds; the mean of their"
+        " weights is saved (arXiv 2203.05482).",
+    )
+    relation_head_epochs: int = Field(
+        30,
+        ge=0,
+        description="Epochs of the relation head alone over the finished encoder; 0 leaves it as"
+        " the joint training made it.",
+    )
+    calibration: str | None = Field(
+        None,
+        description="A `calibration.json` written by `jobs/crossvalidate.py`: temperatures to save"
+        " with the model.",
+    )
 
 
 class TaggerTrainConfig(TaggerOptions, TrainConfig):
-    """One model for all. `model` is an encoder, or a tagger of ours, whose heads are kept.
+    """One model for entities and relations over one encoder."""
 
-    One to `together` sentences of a note are learnt as one text, other ones each epoch.
-    """
-
-    kind: Literal["tagger"] = "tagger"
-    together: int = Field(1, ge=1, le=17)
+    kind: Literal["tagger"] = Field("tagger", description="Has to be given.")
+    max_packed_sentences: int = Field(
+        1,
+        ge=1,
+        le=17,
+        description="Sentence packing: up to this many consecutive sentences of a note form one"
+        " training example, drawn anew each epoch.",
+    )
 
 
 class UnlabelledNotes(Model):
-    """Notes without annotation: `notes` is a file of `read_mtsamples`.
+    """Notes without annotation."""
 
-    `leave_out` is a tab-separated table whose column `note_id` names notes that are not read. Of
-    more than `most_notes`, as many are drawn, always the same.
-    """
-
-    notes: str
-    leave_out: str | None = None
-    most_notes: int | None = Field(None, ge=1)
-
-
-class DistilConfig(TaggerOptions, UnlabelledNotes, Recipe):
-    """`jobs/distil.py`: a student learns what an ensemble of taggers says of unannotated notes."""
-
-    teachers: tuple[str, ...] = Field(min_length=1)
-    epochs: int = Field(2, ge=1)
-    batch_tokens: int = Field(1536, ge=16)
+    notes: str = Field(description="JSON lines of notes without annotation (MTSamples).")
+    exclude_ids_file: str | None = Field(
+        None, description="Tab-separated table whose column `note_id` names notes to leave out."
+    )
+    max_notes: int | None = Field(
+        None, ge=1, description="Number of notes to draw if there are more; always the same ones."
+    )
 
 
-class MaskedTrainConfig(UnlabelledNotes):
-    """`jobs/pretrain.py`: an encoder guesses the share `masked` of the notes' words."""
+class DistilConfig(TaggerOptions, UnlabelledNotes):
+    """A student tagger is trained on the probabilities of an ensemble of taggers."""
 
-    model: str
-    to: str
-    epochs: int = Field(2, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    masked: float = Field(0.15, gt=0, lt=1)
-    max_tokens: int = Field(128, ge=16, le=8192)
-    batch_tokens: int = Field(2048, ge=16)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 42
-    resume: bool = True
+    teachers: tuple[str, ...] = Field(
+        min_length=1, description="Model folders of the teachers; their mean is the target."
+    )
+    epochs: int = Field(2, ge=1, description="Epochs.")
+    max_tokens_per_batch: int = Field(
+        1536, ge=16, description="Subwords per step, padding included."
+    )
 
 
 KINDS: dict[str, type[TrainConfig]] = {"bert": BertTrainConfig, "tagger": TaggerTrainConfig}
 
 
 def load_train_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Load a recipe of the kind that it names (bert when it names none).
+    """Load the configuration of a training of the kind that it names (default: bert).
 
     Raises ConfigError as `load_config` does, and for an unknown kind.
     """

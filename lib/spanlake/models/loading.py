@@ -23,6 +23,7 @@ BUNDLED = "small"
 UNKNOWN = "unknown"  # begins what stands for the texts of a base that does not tell its own
 # what transformers and OpenVINO may read for an answer
 READ_FILES = (".json", ".safetensors", ".txt", ".model", ".xml", ".bin")
+RENAMED = {"max_pair_words": "max_pair_distance"}  # options and their names in newer recipes
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -117,7 +118,8 @@ def learnt_texts(manifest: Mapping[str, Any]) -> frozenset[str] | None:
 
     Those of its base and its teachers are among them. None for a model that does not tell.
     """
-    told = manifest.get("training", {}).get("learnt_texts")
+    training = manifest.get("training", {})
+    told = training.get("training_text_hashes", training.get("learnt_texts"))
     if told is None or any(one.startswith(UNKNOWN) for one in told):
         return None
     return frozenset(told)
@@ -138,7 +140,7 @@ def warn_of_other_options(
     """Log a warning for each of the `options` that a model was trained with otherwise."""
     recipe = manifest.get("training", {}).get("recipe", {})
     for name in options:
-        trained, given = recipe.get(name), getattr(config, name)
+        trained, given = recipe.get(name, recipe.get(RENAMED.get(name))), getattr(config, name)
         if trained not in (None, given):
             log.warning("%s: trained with %s=%s, read with %s", top, name, trained, given)
 

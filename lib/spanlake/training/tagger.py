@@ -1,54 +1,49 @@
-"""Training of the one-pass tagger: one model folder, taken up where it was killed."""
+"""Training of the tagger: one model for entities and relations over one encoder."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import json
+import math
+import re
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spanlake.config.extract import ExtractorConfig
-from spanlake.config.train import Recipe, TaggerTrainConfig
+from spanlake.config.train import ModelTrainConfig, TaggerOptions, TaggerTrainConfig
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.corpora import GoldNote
-from spanlake.errors import DataError
-from spanlake.models.loading import find_folder, missing_packages
-from spanlake.models.network import most_pieces
+from spanlake.errors import ConfigError, DataError, ModelError
+from spanlake.models.loading import MANIFEST, find_folder, missing_packages, read_manifest
+from spanlake.models.network import load_checkpoint, most_pieces
+from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.extractor import OnePassTagger
-from spanlake.models.tagger.folder import KIND, TRAINED_OPTIONS, save
-from spanlake.models.tagger.module import OnePass
-from spanlake.models.tokenization import Pieces
-from spanlake.training import processes
-from spanlake.training.apart import learnt_by, texts_of
-from spanlake.training.averaging import mean_state
-from spanlake.training.batches import ByEpoch
-from spanlake.training.datasets import Feature, examples_of
-from spanlake.training.evaluation import strict_scores
-from spanlake.training.joint import (
-    Target,
-    collate_joint,
-    gold_targets,
-    joint_features,
-    parts_of,
+from spanlake.models.tagger.folder import KIND, checked, load_module, save
+from spanlake.models.tagger.module import OnePass, Shape
+from spanlake.models.tagger.pair_features import feature_count
+from spanlake.models.tagger.reader import tag_counts
+from spanlake.models.tokenization import Pieces, pieces_of
+from spanlake.training import run_dir
+from spanlake.training.examples import examples_of, labelled_texts
+from spanlake.training.features import (
+    Feature,
+    SentenceWindows,
+    collate,
+    cut_sentences,
+    pack_sentences,
 )
-from spanlake.training.learner import JointLearner
-from spanlake.training.recipe import (
-    METRICS,
-    WORK,
-    check_vacant,
-    extractor_config,
-    is_finished,
-    make,
-    read_calibration,
-    recipe_of,
-    uses_bf16,
-    write_json,
+from spanlake.training.leakage import text_hashes, training_text_hashes
+from spanlake.training.tagger_loss import TaggerWithLoss, finetune_relation_head
+from spanlake.training.trainer import (
+    EpochDataset,
+    TokenBudgetTrainer,
+    run_trainer,
+    strict_scores,
+    token_budget_arguments,
 )
-from spanlake.training.relinking import relink
-from spanlake.training.start import Config, check_start, parameter_groups, start_of
-from spanlake.training.trainer import BatchTrainer, batch_arguments, last_checkpoint, metrics_of
 
 try:
     import torch
@@ -56,149 +51,224 @@ try:
 except ImportError:
     raise missing_packages("train") from None
 
+LAYER_NUMBER = re.compile(r"\.(?:layer|layers|albert_layers|block|h)\.(\d+)\.")
+
 
 def train_tagger(
-    notes: Sequence[GoldNote], dev: Sequence[GoldNote], config: TaggerTrainConfig
+    notes: Sequence[GoldNote],
+    eval_notes: Sequence[GoldNote],
+    config: TaggerTrainConfig,
+    *,
+    export: bool = True,
 ) -> dict[str, Any]:
-    """Train a tagger on `notes` into the folder `config.to`; return its metrics.
+    """Train a tagger on `notes` into the folder `config.output_dir`; return its metrics.
 
-    metrics.json gets the same, with the finished extractor's scores on `dev`, on which nothing is
-    chosen; of several processes the first alone reads and writes them. A finished folder of the
-    same recipe is left as it is, unless `config.resume` is false. Raises ConfigError where the
-    folder holds another recipe's.
+    metrics.json gets the same, with the finished extractor's scores on `eval_notes`, on which
+    nothing is chosen. A finished folder of the same recipe is left as it is, unless
+    `config.resume` is false. Without `export` the graphs for OpenVINO are not written, and the
+    model is read with torch. Raises ConfigError where the folder holds a model of another recipe.
     """
-    labels, top = load_labels(config.labels), Path(config.to)
-    recipe = recipe_of(notes, labels, config)
-    check_start(labels, config)  # before anything that is there is removed
-    reading = tagger_config(config)
-    fitting = partial(_fit, notes, config, recipe)
-    metrics = make(top, KIND, recipe, fitting, resume=config.resume)
-    if not processes.is_first():
-        return metrics
-    metrics["dev"] = strict_scores(dev, OnePassTagger(reading)) if dev else None
-    write_json(top / METRICS, metrics)
+    labels, output_dir = load_labels(config.labels), Path(config.output_dir)
+    temperatures = read_temperatures(config.calibration, labels)
+    recipe = run_dir.recipe_of(config, run_dir.gold_digest(notes), calibration=temperatures)
+
+    transformers.set_seed(config.seed)  # new heads are initialised at random
+    module, tokenizer = load_base_model(config.model, labels, config.dropout)
+    limit = most_pieces(module.backbone, tokenizer, config.max_tokens)
+
+    work = run_dir.train_or_resume(output_dir, KIND, recipe, resume=config.resume)
+    if work is not None:
+        examples, data = examples_of(notes)
+        texts, counts = labelled_texts(examples, labels, max_pair_distance=config.max_pair_distance)
+        sentences = cut_sentences(texts, tokenizer, limit=limit, stride=config.stride)
+        metrics = finetune(
+            module, sentences, tokenizer, limit, config, work, config.max_packed_sentences
+        )
+        if run_dir.is_main_process():
+            metrics["relation_head_loss_by_epoch"] = finetune_relation_head(
+                module,
+                pack_sentences(sentences, tokenizer, limit=limit),
+                tokenizer.pad,
+                epochs=config.relation_head_epochs,
+                seed=config.seed,
+            )
+            hashes = text_hashes(notes) | training_text_hashes(config.model)
+            details = {
+                "longest": limit + tokenizer.specials,
+                "context": (config.max_packed_sentences - 1) // 2,  # most neighbours on both sides
+                "calibration": temperatures,
+                "training": {
+                    "recipe": recipe,
+                    "training_text_hashes": sorted(hashes),
+                    "data": dict(data),
+                    **counts,
+                    **metrics,
+                },
+            }
+            save(module, tokenizer, labels, output_dir, details, graphs=export)
+        run_dir.remove_work(output_dir)
+
+    metrics = dict(read_manifest(output_dir, KIND)["training"])
+    if run_dir.is_main_process():
+        extractor = OnePassTagger(tagger_config(config)) if eval_notes else None
+        metrics["eval"] = strict_scores(eval_notes, extractor) if extractor else None
+        run_dir.write_json(output_dir / run_dir.METRICS, metrics)
     return metrics
 
 
-def check_trainable(notes: Sequence[GoldNote], config: TaggerTrainConfig) -> None:
-    """Raise what `train_tagger` would before it begins: for its base, and for its folder."""
-    labels = load_labels(config.labels)
-    recipe = recipe_of(notes, labels, config)
-    check_start(labels, config)
-    if not is_finished(Path(config.to), KIND, recipe):
-        check_vacant(Path(config.to), recipe, resume=config.resume)
+def tagger_config(config: ModelTrainConfig) -> ExtractorConfig:
+    """Return the configuration of the trained extractor, which reads sentences without context.
 
-
-def tagger_config(config: Recipe) -> ExtractorConfig:
-    """Return how the model that `config` trains is read with: sentence by sentence.
-
-    Neighbours help to learn and not to read (docs/decisions/0006-ladder.md).
+    Context helps in training, not in extraction (docs/experiments.md).
     """
-    return extractor_config(KIND, config, TRAINED_OPTIONS)
+    return run_dir.reading_config(KIND, config)
 
 
-def _fit(notes: Sequence[GoldNote], config: TaggerTrainConfig, recipe: dict[str, Any]) -> None:
-    labels = load_labels(config.labels)
-    examples, data = examples_of(notes)
-    targets, counts = gold_targets(examples, labels, max_pair_words=config.max_pair_words)
-    told = {
-        "recipe": recipe,
-        "learnt_texts": sorted(texts_of(notes) | learnt_by(config.model)),
-        **counts,
-        "data": dict(data),
-    }
-    fit(targets, labels, config, told, together=config.together)
+def validate_training(notes: Sequence[GoldNote], config: TaggerTrainConfig) -> None:
+    """Raise what `train_tagger` would before it begins, for its base model and output folder."""
+    labels, output_dir = load_labels(config.labels), Path(config.output_dir)
+    temperatures = read_temperatures(config.calibration, labels)
+    recipe = run_dir.recipe_of(config, run_dir.gold_digest(notes), calibration=temperatures)
+    load_base_model(config.model, labels, config.dropout)
+    if not run_dir.is_finished(output_dir, KIND, recipe):
+        run_dir.check_vacant(output_dir, recipe, resume=config.resume)
 
 
-def fit(
-    targets: Sequence[Target],
-    labels: LabelSet,
-    config: Config,
-    told: Mapping[str, Any],
-    together: int = 1,
-) -> None:
-    """Train a tagger on `targets` and save it in `config.to`; `told` goes into its manifest too.
+def load_base_model(model: str, labels: LabelSet, dropout: float) -> tuple[OnePass, Pieces]:
+    """Return what training starts from: an encoder with new heads, or a trained tagger as it is.
 
-    Up to `together` targets that follow one another in a note are learnt as one, others each epoch.
+    Raises ModelError for a tagger of another label set, or a checkpoint that is no text encoder.
     """
-    top = Path(config.to)
-    transformers.set_seed(config.seed)  # fresh heads are drawn here
-    module, pieces = start_of(find_folder(config.model), labels, config)
-    limit = most_pieces(module.backbone, pieces, config.max_tokens)
-    features = partial(joint_features, pieces=pieces, limit=limit)
-    parts = parts_of(targets, pieces, limit=limit, stride=config.stride)
-    alone = features(parts)
-
-    def epochs_of(seed: int) -> Sequence[list[Feature]]:
-        if together == 1:
-            return [alone]
-        seeds = [(seed, epoch) for epoch in range(config.epochs)]
-        return [features(parts, most=together, seed=drawn) for drawn in seeds]
-
-    metrics = _train_runs(module, epochs_of, pieces, config, top / WORK)
-    if not processes.is_first():
-        return
-    options = {"epochs": config.link_epochs, "seed": config.seed}
-    metrics["link_loss_by_epoch"] = relink(module, alone, pieces.pad, **options)
-    details = {
-        "longest": limit + pieces.specials,
-        "context": (together - 1) // 2,  # most neighbours on both sides
-        "calibration": read_calibration(config.calibration, labels),
-        "training": {**told, **metrics},
-    }
-    save(module, pieces, labels, top, details)
+    folder = find_folder(model)
+    if (folder / MANIFEST).is_file():
+        tokenizer, module = checked(folder, labels).pieces(), load_module(folder)
+        module.shape = replace(module.shape, dropout=dropout)
+        module.dropout.p = dropout  # that of the encoder stays
+        if module.linker is not None:
+            module.linker.dropout.p = dropout
+        return module, tokenizer
+    backbone, missing = load_checkpoint(transformers.AutoModel, folder)
+    if missing:
+        raise ModelError(f"{folder}: no text encoder: no weights for {', '.join(missing[:4])}")
+    shape = Shape(
+        tags=tuple(tag_counts(labels)),
+        relations=len(labels.relations),
+        pair_features=feature_count(labels),
+        dropout=dropout,
+    )
+    return OnePass(backbone, shape), pieces_of(folder)
 
 
-def _train_runs(
+def read_temperatures(path: str | None, labels: LabelSet) -> dict[str, Any] | None:
+    """Return the content of a calibration.json, None for no file.
+
+    Raises ConfigError unless it has a temperature above 0 for each layer and one for pairs.
+    """
+    if path is None:
+        return None
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+        calibration = Calibration(tuple(map(float, content["tags"])), float(content["pairs"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: no calibration ({type(error).__name__})") from None
+    temperatures = (*calibration.tags, calibration.pairs)
+    layers = len(labels.layers)
+    if len(calibration.tags) != layers or not all(0 < t < math.inf for t in temperatures):
+        raise ConfigError(
+            f"{path}: expected {layers} temperatures of tags and one of pairs, above 0"
+        )
+    return calibration.as_dict()
+
+
+def finetune(
     module: OnePass,
-    epochs_of: Callable[[int], Sequence[list[Feature]]],
-    pieces: Pieces,
-    config: Config,
+    sentences: Sequence[SentenceWindows],
+    tokenizer: Pieces,
+    limit: int,
+    options: TaggerOptions,
     work: Path,
+    max_packed_sentences: int = 1,
 ) -> dict[str, Any]:
-    """Train the module, or train it several times from where it starts and leave the mean in it.
+    """Train the module on packed sentences; return metrics.
 
-    The mean of weights that were learnt from one start in several orders is about as good as an
-    ensemble of them, and is read as one model is (arXiv 2203.05482).
+    With `soup_size` above 1 the module gets the mean of the weights of several trainings from the
+    same start (arXiv 2203.05482).
     """
-    if config.runs == 1:
-        return _train(module, epochs_of(config.seed), pieces, config, work)
+    pack = partial(pack_sentences, sentences, tokenizer, limit=limit)
     start = deepcopy(module.state_dict())
-    found, told = [], []
-    for seed in range(config.seed, config.seed + config.runs):
+    runs, states = [], []
+    for seed in range(options.seed, options.seed + options.soup_size):
+        if max_packed_sentences == 1:
+            epochs = [pack()]
+        else:
+            epochs = [
+                pack(max_packed_sentences=max_packed_sentences, seed=(seed, epoch))
+                for epoch in range(options.epochs)
+            ]
         module.load_state_dict(start)
-        mine = config.model_copy(update={"seed": seed})
-        epochs, own = epochs_of(seed), work / f"seed-{seed}"
-        told.append(_train(module, epochs, pieces, mine, own))
-        found.append(deepcopy(module.state_dict()))
-    module.load_state_dict(mean_state(found))
-    return {"runs": told}
+        runs.append(_run(module, epochs, tokenizer.pad, options, seed, work / f"seed-{seed}"))
+        states.append(deepcopy(module.state_dict()))
+    module.load_state_dict(mean_state(states))
+    return runs[0] if len(runs) == 1 else {"runs": runs}
 
 
-def _train(
+def _run(
     module: OnePass,
     epochs: Sequence[list[Feature]],
-    pieces: Pieces,
-    config: Config,
+    pad_id: int,
+    options: TaggerOptions,
+    seed: int,
     work: Path,
 ) -> dict[str, Any]:
     if not epochs[0]:
-        raise DataError("the notes hold nothing to train on")
-    began = time.monotonic()
-    transformers.set_seed(config.seed)  # of dropout
-    learner = JointLearner(module)
-    trainer = BatchTrainer(
-        model=learner,
-        args=batch_arguments(
-            work,
-            config,
-            bf16=uses_bf16(config),
-            seed=config.seed,
-            save_total_limit=1,
-        ),
-        data_collator=partial(collate_joint, filler=pieces.pad),
-        train_dataset=ByEpoch(epochs),
-        optimizers=(torch.optim.AdamW(parameter_groups(learner, config), fused=True), None),
+        raise DataError("no labelled words in the training notes")
+    transformers.set_seed(seed)
+    model = TaggerWithLoss(module)
+    arguments = token_budget_arguments(
+        work,
+        epochs=options.epochs,
+        max_tokens_per_batch=options.max_tokens_per_batch,
+        learning_rate=options.learning_rate,
+        bf16=run_dir.uses_bf16(options.precision),
+        seed=seed,
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(work))
-    return metrics_of(trainer, began)
+    trainer = TokenBudgetTrainer(
+        model=model,
+        args=arguments,
+        data_collator=partial(collate, pad_id=pad_id),
+        train_dataset=EpochDataset(epochs),
+        optimizers=(torch.optim.AdamW(parameter_groups(module, options), fused=True), None),
+    )
+    words = sum(int(feature["tags"].any(axis=1).sum()) for feature in epochs[0])
+    return run_trainer(trainer, words)
+
+
+def parameter_groups(module: OnePass, options: TaggerOptions) -> list[dict[str, Any]]:
+    """Return AdamW's groups: heads at their own learning rate, the encoder's layers decayed.
+
+    Biases and norms have no weight decay.
+    """
+    depth = module.backbone.config.num_hidden_layers
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in module.named_parameters():
+        rate = options.head_learning_rate
+        if name.startswith("backbone."):
+            layer = LAYER_NUMBER.search(name)
+            layers_above = depth - 1 - int(layer[1]) if layer else depth * ("embed" in name)
+            rate = options.learning_rate * options.layerwise_lr_decay**layers_above
+        decay = 0.0 if parameter.ndim < 2 else options.weight_decay
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+
+
+def mean_state(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the mean of weights; integer buffers are those of the first."""
+    return {
+        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        if first.is_floating_point()
+        else first
+        for name, first in states[0].items()
+    }

@@ -160,12 +160,19 @@ def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: Labe
 
 
 def save(
-    module: OnePass, pieces: Pieces, labels: LabelSet, top: Path, more: Mapping[str, Any]
+    module: OnePass,
+    pieces: Pieces,
+    labels: LabelSet,
+    top: Path,
+    more: Mapping[str, Any],
+    *,
+    graphs: bool = True,
 ) -> None:
-    """Write a trained module and its exported graphs as a model folder; the manifest comes last."""
-    from safetensors.torch import save_file
+    """Write a trained module as a model folder; the manifest comes last.
 
-    from spanlake.models.tagger.export import export
+    Without `graphs` nothing is exported for OpenVINO, and the folder is read with torch.
+    """
+    from safetensors.torch import save_file
 
     top.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, *FILES):
@@ -175,7 +182,10 @@ def save(
     backbone.save_pretrained(top)
     pieces.backend.save(str(top / TOKENIZER))
     save_file(module.state_dict(), top / WEIGHTS)
-    export(module, top)
+    if graphs:
+        from spanlake.models.tagger.export import export
+
+        export(module, top)
     details = {
         "shape": module.shape.as_dict(),
         "pad": pieces.pad,

@@ -5,36 +5,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from unlabelled_source import write_source
+import torch
+import transformers
 
-pytestmark = pytest.mark.model
-torch = pytest.importorskip("torch", reason="needs the train extra")
-pytest.importorskip("accelerate", reason="needs the train extra")
-
-import transformers  # noqa: E402
-
-from spanlake.config.train import MaskedTrainConfig  # noqa: E402
-from spanlake.core.bio import words  # noqa: E402
-from spanlake.core.types import Note  # noqa: E402
-from spanlake.errors import ConfigError  # noqa: E402
-from spanlake.models.network import load_checkpoint  # noqa: E402
-from spanlake.models.tokenization import pieces_of  # noqa: E402
-from spanlake.training.masking import MaskedTrainer, WordMasker, masking_features  # noqa: E402
-from spanlake.training.pretraining import pretrain  # noqa: E402
-from spanlake.training.trainer import arguments_of  # noqa: E402
+from pretrain_encoder import (
+    MaskedTrainer,
+    PretrainConfig,
+    WordMasker,
+    masking_features,
+    pretrain,
+)
+from spanlake.core.bio import words
+from spanlake.core.types import Note
+from spanlake.errors import ConfigError
+from spanlake.models.network import load_checkpoint
+from spanlake.models.tokenization import pieces_of
+from spanlake.training.trainer import training_arguments
+from unlabelled_notes import write_unlabelled
 
 NOTE = Note("n", "Chest pain, cholecystectomy.\nFever and chills. " + "Pulse is regular. " * 20)
 
 
-def _config(base: Path, to: Path, **options) -> MaskedTrainConfig:
-    values = {"model": str(base), "to": str(to), "max_tokens": 32, "batch_tokens": 128}
-    return MaskedTrainConfig.model_validate(values | options)
+def _config(base: Path, to: Path, **options) -> PretrainConfig:
+    values = {
+        "model": str(base),
+        "output_dir": str(to),
+        "max_tokens": 32,
+        "max_tokens_per_batch": 128,
+    }
+    return PretrainConfig.model_validate(values | options)
 
 
-def test_pretraining_writes_a_checkpoint_that_guesses_better(
+def test_pretraining_lowers_the_loss_and_writes_a_checkpoint(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    options = write_source(tmp_path) | {"epochs": 40, "learning_rate": 1e-2}
+    options = write_unlabelled(tmp_path) | {"epochs": 40, "learning_rate": 1e-2}
     metrics = pretrain(_config(tiny_base, tmp_path / "made", **options))
     assert metrics["loss_by_epoch"][-1] < 0.8 * metrics["loss_by_epoch"][0]
     model, missing = load_checkpoint(transformers.AutoModel, tmp_path / "made")
@@ -47,16 +52,16 @@ def test_pretraining_writes_a_checkpoint_that_guesses_better(
     assert {"metrics.json", "model.safetensors"} <= {p.name for p in (tmp_path / "made").iterdir()}
 
 
-def test_notes_that_are_left_out_are_not_read(tiny_base: Path, tmp_path: Path) -> None:
-    source = write_source(tmp_path)
+def test_excluded_notes_are_not_read(tiny_base: Path, tmp_path: Path) -> None:
+    source = write_unlabelled(tmp_path)
     some = pretrain(_config(tiny_base, tmp_path / "a", epochs=1, **source))
     all_of_them = pretrain(
-        _config(tiny_base, tmp_path / "b", epochs=1, **(source | {"leave_out": None}))
+        _config(tiny_base, tmp_path / "b", epochs=1, **(source | {"exclude_ids_file": None}))
     )
     assert some["notes"] == all_of_them["notes"] - 1
 
 
-def test_runs_hold_all_pieces_in_order_with_newlines_between(tiny_base: Path) -> None:
+def test_features_hold_all_subwords_in_order_and_newlines(tiny_base: Path) -> None:
     pieces = pieces_of(tiny_base)
     features = masking_features([NOTE], pieces, limit=30)
     assert max(len(feature["input_ids"]) for feature in features) <= 32
@@ -68,11 +73,11 @@ def test_runs_hold_all_pieces_in_order_with_newlines_between(tiny_base: Path) ->
     assert sum(f["input_ids"][1:-1].count(newline) for f in features) == 1
 
 
-def test_words_are_hidden_whole_and_only_they_have_labels(tiny_base: Path) -> None:
+def test_whole_words_are_hidden_and_only_they_have_labels(tiny_base: Path) -> None:
     torch.manual_seed(0)
     pieces = pieces_of(tiny_base)
     features = masking_features([NOTE], pieces, limit=30)
-    masker = WordMasker(mask=4, filler=pieces.pad, vocabulary=100, share=0.5)
+    masker = WordMasker(mask_id=4, pad_id=pieces.pad, vocabulary=100, probability=0.5)
     batch = masker(features)
     ids, labels = batch["input_ids"], batch["labels"]
     for row, feature in enumerate(features):
@@ -96,17 +101,19 @@ def test_the_loss_is_that_of_the_whole_model(tiny_base: Path, tmp_path: Path) ->
     transformers.set_seed(3)
     model, _ = load_checkpoint(transformers.AutoModelForMaskedLM, tiny_base)
     pieces = pieces_of(tiny_base)
-    masker = WordMasker(mask=4, filler=pieces.pad, vocabulary=len(pieces.of(["a"])), share=0.3)
+    masker = WordMasker(
+        mask_id=4, pad_id=pieces.pad, vocabulary=len(pieces.of(["a"])), probability=0.3
+    )
     batch = masker(masking_features([NOTE], pieces, limit=30))
-    trainer = MaskedTrainer(model=model, args=arguments_of(tmp_path, bf16=False, seed=1))
+    trainer = MaskedTrainer(model=model, args=training_arguments(tmp_path, bf16=False, seed=1))
     loss = trainer.compute_loss(model.train(), batch)
     assert torch.allclose(loss, model.eval()(**batch).loss, atol=1e-5)
 
 
-def test_a_killed_pretraining_goes_on_and_ends_as_an_unbroken_one(
+def test_a_resumed_pretraining_gives_the_same_weights(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = write_source(tmp_path) | {"epochs": 3, "learning_rate": 1e-2}
+    options = write_unlabelled(tmp_path) | {"epochs": 3, "learning_rate": 1e-2}
     pretrain(_config(tiny_base, tmp_path / "whole", **options))
 
     def killed(self, args, state, control, **_):

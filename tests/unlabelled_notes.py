@@ -8,8 +8,8 @@ from pathlib import Path
 from gold_notes import NOTES
 
 
-def write_source(folder: Path) -> dict[str, str]:
-    """Write the texts of the gold notes, and one that is to be left out; return the options."""
+def write_unlabelled(folder: Path) -> dict[str, str]:
+    """Write the texts of the gold notes, and one that is excluded; return the options."""
     texts = [gold.note.note_text for gold in NOTES] + ["Never read this."]
     rows = [
         {
@@ -21,7 +21,7 @@ def write_source(folder: Path) -> dict[str, str]:
         }
         for i, text in enumerate(texts)
     ]
-    notes, left_out = folder / "notes.jsonl", folder / "left_out.tsv"
+    notes, excluded = folder / "notes.jsonl", folder / "excluded.tsv"
     notes.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    left_out.write_text(f"note_id\tother\n{len(texts) - 1}\tx\n")
-    return {"notes": str(notes), "leave_out": str(left_out)}
+    excluded.write_text(f"note_id\tother\n{len(texts) - 1}\tx\n")
+    return {"notes": str(notes), "exclude_ids_file": str(excluded)}
