@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spanlake.cli import config_parser, run_reporting_errors
 from spanlake.config.train import TaggerTrainConfig, load_train_config
 from spanlake.core.labels import load_labels
 from spanlake.corpora import GoldNote
@@ -26,7 +27,6 @@ from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.scoring.bootstrap import Interval, NoteCounts, intervals, of_notes
 from spanlake.scoring.counts import Counts, Scores
 from spanlake.scoring.score_extractor import scores_by_note
-from spanlake.spark.arguments import parser, run_job
 from spanlake.training.examples import read_gold
 from spanlake.training.leakage import require_valid_eval_notes
 from spanlake.training.run_dir import require_single_process
@@ -169,10 +169,10 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser(str(__doc__), "conf/train_*.yml of kind: tagger", TaggerTrainConfig)
+    options = config_parser(str(__doc__), "conf/train_*.yml of kind: tagger", TaggerTrainConfig)
     options.add_argument("--sizes", type=int, nargs="+", required=True, metavar="N",
                          help="numbers of notes to train on: a model each")  # fmt: skip
-    return run_job(job, options.parse_args(argv))
+    return run_reporting_errors(job, options.parse_args(argv))
 
 
 if __name__ == "__main__":

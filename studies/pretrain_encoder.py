@@ -21,6 +21,7 @@ import transformers
 from pydantic import Field
 from torch import Tensor, nn
 
+from spanlake.cli import config_parser, print_training, run_reporting_errors
 from spanlake.config.extract import load_config
 from spanlake.config.train import RunConfig, UnlabelledNotes
 from spanlake.core.bio import words
@@ -29,8 +30,7 @@ from spanlake.errors import ConfigError, ModelError
 from spanlake.models.batching import pad
 from spanlake.models.loading import find_folder
 from spanlake.models.network import load_checkpoint, most_pieces
-from spanlake.models.tokenization import Pieces, checkpoint_tokenizer, pieces_of
-from spanlake.spark.arguments import parser, print_training, run_job
+from spanlake.models.tokenization import WordTokenizer, checkpoint_tokenizer, load_word_tokenizer
 from spanlake.text.sentences import split
 from spanlake.training import run_dir
 from spanlake.training.examples import read_unlabelled
@@ -84,7 +84,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     encoder_missing = [n for n in missing if n.startswith(f"{model.base_model_prefix}.")]
     if encoder_missing:
         raise ModelError(f"{base}: no text encoder: no weights for {encoder_missing[:4]}")
-    hf_tokenizer, tokenizer = checkpoint_tokenizer(base), pieces_of(base)
+    hf_tokenizer, tokenizer = checkpoint_tokenizer(base), load_word_tokenizer(base)
     if hf_tokenizer.mask_token_id is None:
         raise ConfigError(f"{base}: its tokenizer has no mask token")
     limit = most_pieces(model, tokenizer, config.max_tokens)
@@ -117,7 +117,9 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     return metrics
 
 
-def masking_features(notes: Iterable[Note], tokenizer: Pieces, *, limit: int) -> list[Feature]:
+def masking_features(
+    notes: Iterable[Note], tokenizer: WordTokenizer, *, limit: int
+) -> list[Feature]:
     """Return the notes in runs of whole sentences of at most `limit` subwords.
 
     The tokenizer's closing special token stands for a newline. `word` numbers the word of each
@@ -136,7 +138,7 @@ def masking_features(notes: Iterable[Note], tokenizer: Pieces, *, limit: int) ->
     return features
 
 
-def _sentences(note: Note, tokenizer: Pieces, limit: int) -> Iterator[list[list[int]]]:
+def _sentences(note: Note, tokenizer: WordTokenizer, limit: int) -> Iterator[list[list[int]]]:
     """Yield the subwords of each sentence's words, a long sentence in parts."""
     text, end = note.note_text, 0
     for sentence in split(text):
@@ -154,7 +156,7 @@ def _sentences(note: Note, tokenizer: Pieces, limit: int) -> Iterator[list[list[
             fitting = fitting[count:]
 
 
-def _feature(run: Sequence[list[int]], tokenizer: Pieces) -> Feature:
+def _feature(run: Sequence[list[int]], tokenizer: WordTokenizer) -> Feature:
     newline, first = list(tokenizer.after), len(tokenizer.before)
     ids = tokenizer.wrap([subword for word in run for subword in word])
     word = np.full(len(ids), -1, dtype=np.int64)
@@ -217,8 +219,8 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser(str(__doc__), "conf/pretrain_*.yml", PretrainConfig)
-    return run_job(job, options.parse_args(argv))
+    options = config_parser(str(__doc__), "conf/pretrain_*.yml", PretrainConfig)
+    return run_reporting_errors(job, options.parse_args(argv))
 
 
 if __name__ == "__main__":

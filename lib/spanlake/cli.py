@@ -18,6 +18,7 @@ options of a verb, docs/configuration.md the keys of configurations.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import re
 import sys
@@ -36,7 +37,14 @@ from spanlake.config.extract import (
     TablesConfig,
     load_config,
 )
+from spanlake.config.train import (
+    BertTrainConfig,
+    DistilConfig,
+    TaggerTrainConfig,
+    load_train_config,
+)
 from spanlake.core.labels import load_labels
+from spanlake.corpora import ReadReport
 from spanlake.errors import ConfigError, SpanlakeError
 from spanlake.models import load_extractor, model_fingerprint
 from spanlake.models.loading import missing_packages
@@ -71,10 +79,17 @@ DEMO_QUERIES = (
 def main(argv: list[str] | None = None) -> int:
     """Run a verb; returns 0, 1 when something failed, 2 for a wrong call."""
     arguments = build_parser().parse_args(argv)
+    return run_reporting_errors(arguments.run, arguments)
+
+
+def run_reporting_errors(
+    run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
+) -> int:
+    """Run a command with its log on stderr; an error of ours is one line and exit code 1."""
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("spanlake").setLevel(logging.INFO)
     try:
-        return int(arguments.run(arguments))
+        return int(run(arguments))
     except SpanlakeError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
     except ModuleNotFoundError as error:
@@ -102,6 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_query(verbs)
     add_evaluate(verbs)
     add_compare(verbs)
+    add_train(verbs)
+    add_crossvalidate(verbs)
+    add_distil(verbs)
     add_maintain(verbs)
     add_purge(verbs)
     add_demo(verbs)
@@ -133,13 +151,30 @@ def add_verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if config is not None:
-        parser.add_argument("--config", type=Path, required=required, metavar="FILE", help=config)
-        parser.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-            help="override one key of the configuration; may be repeated",
-        )  # fmt: skip
+        add_config(parser, config, required=required)
     parser.set_defaults(run=run)
     return parser
+
+
+def config_parser(
+    description: str, configs: str, *kinds: type[BaseModel]
+) -> argparse.ArgumentParser:
+    """Return the parser of a study: `--config FILE`, `--set KEY=VALUE`, the keys in its help."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=told_keys(*kinds),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(parser, configs, required=True)
+    return parser
+
+
+def add_config(parser: argparse.ArgumentParser, configs: str, *, required: bool) -> None:
+    parser.add_argument("--config", type=Path, required=required, metavar="FILE", help=configs)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        help="override one key of the configuration; may be repeated",
+    )  # fmt: skip
 
 
 def open_tables(config: TablesConfig, app_name: str) -> Any:
@@ -468,6 +503,136 @@ def run_compare(arguments: argparse.Namespace) -> int:
         if arguments.to is not None:
             write_rows(arguments.to, change_rows(changed))
     return 0
+
+
+# train, crossvalidate, distil
+
+
+def add_train(verbs: Any) -> None:
+    add_verb(
+        verbs, "train", run_train, "train a model on annotated notes, on this machine",
+        "  spanlake train --config conf/train_tagger.yml --set model=PATH_OR_NAME\n\n"
+        "A training that was killed resumes from its last epoch. With several GPUs: `accelerate\n"
+        "launch jobs/train.py ...` (a tagger only): max_tokens_per_batch is that of each GPU.",
+        "conf/train_*.yml", [BertTrainConfig, TaggerTrainConfig], required=True,
+    )  # fmt: skip
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    config = load_train_config(arguments.config, arguments.overrides)
+    from spanlake.training.bert import train_bert
+    from spanlake.training.examples import read_gold
+    from spanlake.training.leakage import require_valid_eval_notes
+    from spanlake.training.run_dir import is_main_process
+    from spanlake.training.tagger import train_tagger
+
+    labels = load_labels(config.labels)
+    notes = read_gold(config.train_folders, labels)
+    eval_notes = read_gold([Path(config.eval_data)], labels) if config.eval_data else []
+    require_valid_eval_notes(notes, eval_notes, config.model)
+    if isinstance(config, BertTrainConfig):
+        metrics = train_bert(notes, eval_notes, config)
+    elif isinstance(config, TaggerTrainConfig):
+        metrics = train_tagger(notes, eval_notes, config)
+    return print_training(metrics, config.output_dir) if is_main_process() else 0
+
+
+def print_training(metrics: Mapping[str, Any], output_dir: str) -> int:
+    """Print what a training reports and where its model is; return the exit code of success."""
+    sys.stdout.write(f"{json.dumps(metrics, indent=2)}\nmodel: {output_dir}\n")
+    return 0
+
+
+def add_crossvalidate(verbs: Any) -> None:
+    parser = add_verb(
+        verbs, "crossvalidate", run_crossvalidate,
+        "train a tagger per fold, and score every note with the model that has not seen it",
+        "  spanlake crossvalidate --config conf/train_folds.yml --folds FOLDS.tsv\n\n"
+        "FOLDS.tsv has the columns note_id and fold. Finished folds are not trained again. Writes\n"
+        "calibration.json (temperatures, for `calibration:` of a configuration), reliability.svg\n"
+        "and notes.json (counts per note of calibrated predictions, for `spanlake compare`).\n"
+        "`{fold}` in `model` stands for the number of the fold.",
+        "conf/train_*.yml of kind: tagger", [TaggerTrainConfig], required=True,
+    )  # fmt: skip
+    parser.add_argument("--folds", type=Path, required=True, help="tab-separated note_id and fold")
+    parser.add_argument(
+        "--only", type=int, nargs="+", default=[], metavar="K",
+        help="folds to train and score; default: all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--with", dest="others", type=Path, nargs="*", default=[], metavar="DIR",
+        help="folders of other runs over the same folds, to read with as ensembles",
+    )  # fmt: skip
+    parser.add_argument(
+        "--context", type=int, choices=range(9), default=0, metavar="N",
+        help="neighbouring sentences to read on each side; default: none",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, help="folder of the results; default: output_dir")
+
+
+def run_crossvalidate(arguments: argparse.Namespace) -> int:
+    if arguments.out is None and (arguments.only or arguments.others or arguments.context):
+        raise ConfigError(
+            "--only, --with and --context need --out: `output_dir` keeps the scores of all folds"
+        )
+    config = load_train_config(arguments.config, arguments.overrides)
+    if not isinstance(config, TaggerTrainConfig):
+        raise ConfigError("only kind: tagger is trained by folds")
+    from spanlake.scoring import reliability
+    from spanlake.scoring.bootstrap import intervals, lines, of_notes, write_notes
+    from spanlake.scoring.judged import judged
+    from spanlake.scoring.scores import table
+    from spanlake.training import crossvalidation, run_dir
+    from spanlake.training.examples import read_gold
+
+    labels, context = load_labels(config.labels), arguments.context
+    out = arguments.out or Path(config.output_dir)
+    folders = (*config.train_folders, *([Path(config.eval_data)] if config.eval_data else []))
+    notes, fold_of = read_gold(folders, labels), crossvalidation.read_folds(arguments.folds)
+    if 2 * context >= config.max_packed_sentences:
+        raise ConfigError(
+            f"--context {context} needs models trained with max_packed_sentences"
+            f" {2 * context + 1} or more, found {config.max_packed_sentences}"
+        )
+    numbers = crossvalidation.fold_numbers(notes, fold_of, arguments.only)
+    crossvalidation.validate_members(notes, fold_of, numbers, arguments.others, labels, context)
+    out.mkdir(parents=True, exist_ok=True)  # before hours of training
+
+    folds = crossvalidation.train_folds(notes, fold_of, config, arguments.only)
+    folds = crossvalidation.as_ensembles(folds, arguments.others)
+    folds = [crossvalidation.with_context(fold, context) for fold in folds]
+    calibration = crossvalidation.calibrate(folds, labels)
+    run_dir.write_json(out / "calibration.json", calibration.as_dict())
+
+    scored = crossvalidation.out_of_fold(folds, calibration)
+    evaluation = Evaluation(labels, scored, ReadReport())
+    by_note = of_notes(evaluation.by_note)
+    write_notes(by_note, out / "notes.json")
+    outcomes = judged(evaluation.notes, labels)
+    (out / "reliability.svg").write_text(reliability.figure(outcomes), encoding="utf-8")
+    sys.stdout.write(
+        f"{table(evaluation.scores)}\n{lines(intervals(by_note))}\n\n"
+        f"calibrated on the same notes: {calibration}\n{reliability.lines(outcomes)}\n"
+    )
+    return 0
+
+
+def add_distil(verbs: Any) -> None:
+    add_verb(
+        verbs, "distil", run_distil,
+        "train a small tagger on the predictions of an ensemble for unlabelled notes",
+        "  spanlake distil --config conf/distil_small.yml\n\n"
+        "A training that was killed resumes. The student is finetuned on annotated notes:\n"
+        "`spanlake train --set model=FOLDER`.",
+        "conf/distil_*.yml", [DistilConfig], required=True,
+    )  # fmt: skip
+
+
+def run_distil(arguments: argparse.Namespace) -> int:
+    config = load_config(DistilConfig, arguments.config, arguments.overrides)
+    from spanlake.training.distillation import distil
+
+    return print_training(distil(config), config.output_dir)
 
 
 # maintain, purge

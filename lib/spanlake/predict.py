@@ -47,18 +47,18 @@ def annotate(notes: Sequence[Note], extractor: Extractor, fingerprint: str) -> l
     ]
 
 
-class Links(Protocol):
+class RelationScorer(Protocol):
     """What relates given entities: an extractor, or a rule."""
 
     @property
     def context(self) -> int: ...
 
-    def link(
+    def score_relations(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]: ...
 
 
-def link(note: Note, gold: Annotation, extractor: Links) -> Annotation:
+def score_relations(note: Note, gold: Annotation, extractor: RelationScorer) -> Annotation:
     """Return the note's given entities with the relations that the extractor finds among them.
 
     Entities that a sentence boundary cuts can have no relation.
@@ -69,7 +69,9 @@ def link(note: Note, gold: Annotation, extractor: Links) -> Annotation:
         [gold.entities[i].shift(-sentence.span.start) for i in own]
         for sentence, own in zip(sentences, members, strict=True)
     ]
-    linked = extractor.link(units_of(note.note_text, sentences, extractor.context), inputs)
+    linked = extractor.score_relations(
+        units_of(note.note_text, sentences, extractor.context), inputs
+    )
     relations = [
         Relation(own[r.head], own[r.tail], r.label, r.score)
         for own, found in zip(members, linked, strict=True)

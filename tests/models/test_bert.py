@@ -45,7 +45,7 @@ def _config(folder: Path, **options) -> ExtractorConfig:
         "model": str(folder),
         "max_tokens": 32,
         "stride": 8,
-        "max_pair_words": 6,
+        "max_pair_distance": 6,
         "pair_threshold": 0.3,
         "device": "cpu",
         "precision": "fp32",
@@ -100,8 +100,11 @@ def test_answers_do_not_depend_on_batch_size_order_or_neighbours(
     bert: Bert, tiny_bert: Path
 ) -> None:
     expected = bert.extract(UNITS)
-    for batch_tokens in (16, 100_000):
-        _same(Bert(_config(tiny_bert, batch_tokens=batch_tokens)).extract(UNITS), expected)
+    for max_tokens_per_batch in (16, 100_000):
+        _same(
+            Bert(_config(tiny_bert, max_tokens_per_batch=max_tokens_per_batch)).extract(UNITS),
+            expected,
+        )
     order = list(range(len(UNITS)))
     random.Random(3).shuffle(order)
     shuffled = bert.extract([UNITS[i] for i in order])
@@ -168,11 +171,11 @@ def test_given_entities_are_linked_wherever_they_lie(bert: Bert) -> None:
         at("twice", "frequency", 100),
         at("mellitus", "problem"),
     ]
-    [found] = bert.link([Unit(text)], [entities])
+    [found] = bert.score_relations([Unit(text)], [entities])
     assert {(r.head, r.tail) for r in found} <= {(0, 1), (0, 2)}
-    options = {"pair_threshold": 0.0, "max_pair_words": 60}
+    options = {"pair_threshold": 0.0, "max_pair_distance": 60}
     everything = Bert(bert.config.model_copy(update=options))
-    [asked] = everything.link([Unit(text)], [entities])
+    [asked] = everything.score_relations([Unit(text)], [entities])
     assert [(r.head, r.tail) for r in asked] == [(0, 1), (0, 2), (0, 3)]
 
 
@@ -180,13 +183,13 @@ def test_mentions_farther_apart_than_the_limit_are_no_candidates(tiny_bert: Path
     text = "aspirin a b c d e daily"
     entities = [entity_at(text, 0, 7, "drug"), entity_at(text, 18, 23, "frequency")]
     for most, count in ((5, 1), (4, 0)):
-        bert = Bert(_config(tiny_bert, max_pair_words=most, pair_threshold=0.0))
-        assert len(bert.link([Unit(text)], [entities])[0]) == count
+        bert = Bert(_config(tiny_bert, max_pair_distance=most, pair_threshold=0.0))
+        assert len(bert.score_relations([Unit(text)], [entities])[0]) == count
 
 
 def test_linking_refuses_entities_of_another_text(bert: Bert) -> None:
     with pytest.raises(OffsetError):
-        bert.link([Unit("no pain")], [[entity_at("my pain", 0, 2, "negation")]])
+        bert.score_relations([Unit("no pain")], [[entity_at("my pain", 0, 2, "negation")]])
 
 
 def test_a_part_that_is_not_configured_finds_nothing(tiny_bert: Path) -> None:
@@ -235,7 +238,7 @@ def test_bfloat16_runs_where_it_is_asked_for(tiny_bert: Path) -> None:
 def test_the_fingerprint_changes_with_answers_only_and_needs_no_torch(
     bert: Bert, tiny_bert: Path
 ) -> None:
-    same = [_config(tiny_bert, batch_tokens=99), _config(tiny_bert, device="auto")]
+    same = [_config(tiny_bert, max_tokens_per_batch=99), _config(tiny_bert, device="auto")]
     other = [
         _config(tiny_bert, max_tokens=40),
         _config(tiny_bert, pair_threshold=0.4),

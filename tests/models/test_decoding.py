@@ -32,9 +32,9 @@ def test_the_path_is_legal_and_no_legal_path_scores_higher(seed: int, count: int
 
 def _decode(text: str, classes: list[str], rows: list[dict[str, float]], **options):
     decoder = tag_decoder(classes, options.pop("label_map", {}), KIWI, "main")
-    shares = np.array([[row.get(name, 0.0) for name in classes] for row in rows])
+    probabilities = np.array([[row.get(name, 0.0) for name in classes] for row in rows])
     seen = np.array(options.pop("seen", [True] * len(rows)))
-    found, _ = decoder.read(text, words(text), shares, seen)
+    found, _ = decoder.read(text, words(text), probabilities, seen)
     return [(e.start, e.end, e.label, e.score) for e in found]
 
 
@@ -48,9 +48,9 @@ def test_an_entity_is_as_probable_as_its_words_and_label_among_all_legal_reading
 
 
 def test_a_reading_is_as_probable_as_its_path() -> None:
-    shares = np.array([[0.1, 0.9, 0.0, 0.0, 0.0], [0.4, 0.0, 0.6, 0.0, 0.0]])
+    probabilities = np.array([[0.1, 0.9, 0.0, 0.0, 0.0], [0.4, 0.0, 0.6, 0.0, 0.0]])
     decoder = tag_decoder(BIO, {}, KIWI, "main")
-    _, sure = decoder.read("chest pain", words("chest pain"), shares, np.array([True, True]))
+    _, sure = decoder.read("chest pain", words("chest pain"), probabilities, np.array([True, True]))
     assert sure == pytest.approx(0.54 / 0.94)
     assert decoder.read("", [], np.zeros((0, 5)), np.array([], dtype=bool)) == ([], 1.0)
 
@@ -59,9 +59,9 @@ def test_an_entity_below_the_threshold_is_left_out_and_the_rest_read_without_it(
     classes = ["O", "B-problem", "I-problem", "B-test"]
     decoder = tag_decoder(classes, {}, KIWI, "main")
     text = "chest pain . CT"
-    shares = np.array([[0.4, 0.6, 0, 0], [0.3, 0, 0.7, 0], [1, 0, 0, 0], [0.1, 0, 0, 0.9]])
-    everything, _ = decoder.read(text, words(text), shares, np.full(4, True))
-    surer, sure = decoder.read(text, words(text), shares, np.full(4, True), 0.8)
+    probabilities = np.array([[0.4, 0.6, 0, 0], [0.3, 0, 0.7, 0], [1, 0, 0, 0], [0.1, 0, 0, 0.9]])
+    everything, _ = decoder.read(text, words(text), probabilities, np.full(4, True))
+    surer, sure = decoder.read(text, words(text), probabilities, np.full(4, True), 0.8)
     assert [e.text for e in everything] == ["chest pain", "CT"]
     assert [e.text for e in surer] == ["CT"]
     legal_total = 0.6 + 0.4 * 0.3  # "pain" cannot go on where nothing began

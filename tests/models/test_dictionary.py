@@ -185,7 +185,9 @@ def test_linking_the_entities_found_gives_the_relations_found(
     text: str,
 ) -> None:
     [extraction] = DICTIONARY.extract([Unit(text)])
-    assert DICTIONARY.link([Unit(text)], [extraction.entities]) == [list(extraction.relations)]
+    assert DICTIONARY.score_relations([Unit(text)], [extraction.entities]) == [
+        list(extraction.relations)
+    ]
 
 
 def test_context_and_section_do_not_change_the_answer() -> None:

@@ -151,13 +151,13 @@ def _byte_level(folder: Path, *before: object) -> Path:
 def test_a_word_has_the_pieces_that_it_has_in_running_text(tmp_path: Path) -> None:
     from tokenizers.pre_tokenizers import Digits
 
-    from spanlake.models.tokenization import pieces_of
+    from spanlake.models.tokenization import load_word_tokenizer
 
-    pieces = pieces_of(_byte_level(tmp_path / "plain"))
+    pieces = load_word_tokenizer(_byte_level(tmp_path / "plain"))
     [pain] = pieces.of(["pain"])
     assert [pieces.backend.id_to_token(piece) for piece in pain] == ["\u0120pain"]
     with pytest.raises(ModelError, match="otherwise than in running text"):
-        pieces_of(_byte_level(tmp_path / "digits", Digits()))
+        load_word_tokenizer(_byte_level(tmp_path / "digits", Digits()))
 
 
 def test_without_torch_the_extra_to_install_is_named(tiny_bert: Path) -> None:

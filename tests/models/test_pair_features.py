@@ -6,7 +6,7 @@ import pytest
 from spanlake.core.bio import words
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Entity, entity_at
-from spanlake.models.tagger.pair_features import feature_count, pair_features, word_spans
+from spanlake.models.tagger.features import feature_count, pair_features, word_spans
 
 KIWI = load_labels("kiwi")
 TEXT = "No fever, cough\nor chest pain in the left lung; metformin 500 mg."

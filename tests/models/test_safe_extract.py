@@ -38,7 +38,7 @@ class Stub:
             self.read(unit.target)
         return [answer(unit) for unit in units]
 
-    def link(
+    def score_relations(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         raise NotImplementedError

@@ -17,7 +17,7 @@ from spanlake.corpora import read_brat
 from spanlake.errors import ModelError
 from spanlake.models import load_extractor
 from spanlake.models.loading import bundled
-from spanlake.models.tagger.reader import threads
+from spanlake.models.tagger.encoder import threads
 from spanlake.scoring.score_extractor import pooled, score_extractor
 
 MOST_BYTES = 48 * 1024 * 1024
@@ -62,7 +62,7 @@ def test_it_is_no_larger_than_promised_and_names_no_place_of_its_making() -> Non
     assert json.loads(manifest)["kind"] == "tagger"
     training = json.loads(manifest)["training"]
     assert "/" not in training["recipe"]["model"]
-    assert all(len(bytes.fromhex(digest)) == 32 for digest in training["learnt_texts"])
+    assert all(len(bytes.fromhex(digest)) == 32 for digest in training["training_text_hashes"])
 
 
 def test_it_beats_the_dictionary_on_the_bundled_notes(samples: Path) -> None:

@@ -14,15 +14,15 @@ pytest.importorskip("openvino", reason="needs the cpu extra")
 from spanlake.config.extract import ExtractorConfig
 from spanlake.errors import ConfigError, ModelError
 from spanlake.models import load_extractor, model_fingerprint
+from spanlake.models.decoding import Calibration
 from spanlake.models.loading import bundled
-from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.engines import OpenVino
 from spanlake.models.tagger.folder import ANSWER_OPTIONS
 
 OTHERWISE = {
     "max_tokens": 200,
     "stride": 32,
-    "max_pair_words": 19,
+    "max_pair_distance": 19,
     "entity_threshold": 0.3,
     "pair_threshold": 0.6,
     "relation_threshold": 0.3,
@@ -74,8 +74,8 @@ def test_temperatures_of_a_configuration_stand_for_the_model_s_own() -> None:
     own = load_extractor(ExtractorConfig(device="cpu")).calibration
     twice = ExtractorConfig(models=("small", "small"), device="cpu")
     assert load_extractor(twice).calibration == own  # the mean of its members'
-    heated = ExtractorConfig(models=("small", "small"), calibration=given, device="cpu")
-    assert load_extractor(heated).calibration == Calibration((1.2, 1.1), 2.0) != own
+    scaled = ExtractorConfig(models=("small", "small"), calibration=given, device="cpu")
+    assert load_extractor(scaled).calibration == Calibration((1.2, 1.1), 2.0) != own
     with pytest.raises(ConfigError, match=r"extractor\.calibration\.tags: kiwi has 2 layers"):
         model_fingerprint(ExtractorConfig(calibration={"tags": [1.2]}))
 

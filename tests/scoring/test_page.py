@@ -103,7 +103,7 @@ def test_the_page_says_what_the_model_has_learnt(few_samples, tmp_path):
     out = tmp_path / "scores.html"
     note = read_brat(few_samples)[0][0].note
     manifest = json.loads((bundled() / "spanlake.json").read_text())
-    manifest["training"]["learnt_texts"].append(note.text_sha256)
+    manifest["training"]["training_text_hashes"].append(note.text_sha256)
     shutil.copytree(bundled(), tmp_path / "small")
     (tmp_path / "small" / "spanlake.json").write_text(json.dumps(manifest))
     call = ["evaluate", "--gold", str(few_samples), "--set", f"extractor.model={tmp_path}/small"]

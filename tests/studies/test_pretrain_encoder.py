@@ -19,7 +19,7 @@ from spanlake.core.bio import words
 from spanlake.core.types import Note
 from spanlake.errors import ConfigError
 from spanlake.models.network import load_checkpoint
-from spanlake.models.tokenization import pieces_of
+from spanlake.models.tokenization import load_word_tokenizer
 from spanlake.training.trainer import training_arguments
 from unlabelled_notes import write_unlabelled
 
@@ -62,7 +62,7 @@ def test_excluded_notes_are_not_read(tiny_base: Path, tmp_path: Path) -> None:
 
 
 def test_features_hold_all_subwords_in_order_and_newlines(tiny_base: Path) -> None:
-    pieces = pieces_of(tiny_base)
+    pieces = load_word_tokenizer(tiny_base)
     features = masking_features([NOTE], pieces, limit=30)
     assert max(len(feature["input_ids"]) for feature in features) <= 32
     real = [np.array(feature["input_ids"])[feature["word"] >= 0].tolist() for feature in features]
@@ -75,7 +75,7 @@ def test_features_hold_all_subwords_in_order_and_newlines(tiny_base: Path) -> No
 
 def test_whole_words_are_hidden_and_only_they_have_labels(tiny_base: Path) -> None:
     torch.manual_seed(0)
-    pieces = pieces_of(tiny_base)
+    pieces = load_word_tokenizer(tiny_base)
     features = masking_features([NOTE], pieces, limit=30)
     masker = WordMasker(mask_id=4, pad_id=pieces.pad, vocabulary=100, probability=0.5)
     batch = masker(features)
@@ -100,7 +100,7 @@ def test_whole_words_are_hidden_and_only_they_have_labels(tiny_base: Path) -> No
 def test_the_loss_is_that_of_the_whole_model(tiny_base: Path, tmp_path: Path) -> None:
     transformers.set_seed(3)
     model, _ = load_checkpoint(transformers.AutoModelForMaskedLM, tiny_base)
-    pieces = pieces_of(tiny_base)
+    pieces = load_word_tokenizer(tiny_base)
     masker = WordMasker(
         mask_id=4, pad_id=pieces.pad, vocabulary=len(pieces.of(["a"])), probability=0.3
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,12 @@ import pytest
 from tiny_training import tagger_at, tiny_config
 
 from gold_notes import NOTES, gold_note
+from spanlake.cli import main
 from spanlake.config.train import TaggerTrainConfig
 from spanlake.core.labels import load_labels
 from spanlake.corpora import write_brat
 from spanlake.errors import ConfigError, DataError, ModelError
-from spanlake.models.tagger.calibration import Calibration, heat
+from spanlake.models.decoding import Calibration, temperature_scaled
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.scoring.bootstrap import read_notes
 from spanlake.scoring.judged import judged
@@ -37,7 +36,6 @@ from spanlake.training.leakage import require_disjoint, training_text_hashes
 
 KIWI = load_labels("kiwi")
 FOLDS = {"a": 0, "b": 1, "c": 1, "elsewhere": 7}
-JOB = Path(__file__).resolve().parents[2] / "jobs" / "crossvalidate.py"
 RESULTS = {"calibration.json", "notes.json", "reliability.svg"}
 
 
@@ -193,12 +191,12 @@ def test_known_temperatures_are_recovered(main: float, pairs: float) -> None:
 
 def test_temperature_scaling_keeps_order_sum_and_zeros() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.0, 0.0, 0.0]])
-    scaled = heat(probabilities, 2.0)
+    scaled = temperature_scaled(probabilities, 2.0)
     assert scaled[0].sum() == pytest.approx(1.0)
     assert (np.diff(scaled[0]) < 0).all()
     assert scaled[0, 0] < 0.7
     assert not scaled[1].any()
-    assert heat(probabilities, 1.0) is probabilities
+    assert temperature_scaled(probabilities, 1.0) is probabilities
 
 
 def test_predictions_have_a_gold_row_for_every_seen_word(trained) -> None:
@@ -224,13 +222,6 @@ def test_a_tagger_gives_every_kind_of_probability(trained) -> None:
     assert outcomes["sentences"][1].any(), "some training sentences are predicted exactly"
 
 
-def _job() -> Callable[[list[str]], int]:
-    spec = importlib.util.spec_from_file_location("job_crossvalidate", JOB)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
 @pytest.fixture
 def arguments(tiny_base: Path, tmp_path: Path) -> list[str]:
     write_brat(tmp_path / "notes", NOTES)
@@ -246,19 +237,22 @@ def arguments(tiny_base: Path, tmp_path: Path) -> list[str]:
 def test_the_job_trains_scores_and_does_not_train_twice(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main, output_dir, out = _job(), tmp_path / "to", tmp_path / "out"
-    assert main(arguments) == 0
+    output_dir, out = tmp_path / "to", tmp_path / "out"
+    assert main(["crossvalidate", *arguments]) == 0
     assert {path.name for path in output_dir.iterdir()} == RESULTS | {"fold-0", "fold-1"}
     assert set(read_notes(output_dir / "notes.json")) == {"a", "b", "c"}
     assert {"tags", "pairs"} <= set(json.loads((output_dir / "calibration.json").read_text()))
     printed = capsys.readouterr().out
     assert "main strict F1" in printed and "calibrated on the same notes" in printed
     trained = (output_dir / "fold-0" / "model.safetensors").stat().st_mtime_ns
-    assert main([*arguments, "--only", "0", "--out", str(out)]) == 0
+    assert main(["crossvalidate", *arguments, "--only", "0", "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == RESULTS
     assert set(read_notes(out / "notes.json")) == {"a"}
     near = tmp_path / "near"
-    assert main([*arguments, "--only", "0", "--context", "1", "--out", str(near)]) == 0
+    assert (
+        main(["crossvalidate", *arguments, "--only", "0", "--context", "1", "--out", str(near)])
+        == 0
+    )
     assert (near / "calibration.json").read_text() != (out / "calibration.json").read_text()
     assert (output_dir / "fold-0" / "model.safetensors").stat().st_mtime_ns == trained
 
@@ -267,8 +261,7 @@ def test_the_job_trains_scores_and_does_not_train_twice(
 def test_other_scores_need_a_folder_of_their_own(
     arguments: list[str], other: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        _job()([*arguments, *other])
+    assert main(["crossvalidate", *arguments, *other]) == 1
     assert "need --out" in capsys.readouterr().err
 
 
@@ -282,7 +275,7 @@ def test_other_scores_need_a_folder_of_their_own(
 def test_unusable_options_are_refused_before_training(
     arguments: list[str], other: list[str], message: str, tmp_path: Path, capsys
 ) -> None:
-    assert _job()([*arguments, *other, "--out", str(tmp_path / "out")]) == 1
+    assert main(["crossvalidate", *arguments, *other, "--out", str(tmp_path / "out")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "to").exists()
 
@@ -291,9 +284,9 @@ def test_members_of_other_folds_are_refused_before_training(
     trainings, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folds, x, out = tmp_path / "folds.tsv", tmp_path / "x", tmp_path / "out"
-    assert _job()([*arguments, "--set", f"output_dir={x}"]) == 0
+    assert main(["crossvalidate", *arguments, "--set", f"output_dir={x}"]) == 0
     folds.write_text("note_id\tfold\na\t1\nb\t0\nc\t1\n")
-    assert _job()([*arguments, "--with", str(x), "--out", str(out)]) == 1
+    assert main(["crossvalidate", *arguments, "--with", str(x), "--out", str(out)]) == 1
     assert "fold-0: 1 evaluation notes are in its training data" in capsys.readouterr().err
     assert not (tmp_path / "to").exists()
 
@@ -302,5 +295,5 @@ def test_an_error_is_a_line_and_an_exit_code(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "folds.tsv").write_text("note_id\tfold\na\t0\n")
-    assert _job()(arguments) == 1
+    assert main(["crossvalidate", *arguments]) == 1
     assert "DataError: 2 notes have no fold: b, c" in capsys.readouterr().err

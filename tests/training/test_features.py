@@ -11,7 +11,7 @@ import pytest
 
 from gold_notes import gold_note
 from spanlake.core.labels import load_labels
-from spanlake.models.tokenization import Pieces, pieces_of
+from spanlake.models.tokenization import WordTokenizer, load_word_tokenizer
 from spanlake.training.examples import examples_of, labelled_texts
 from spanlake.training.features import (
     SentenceWindows,
@@ -36,7 +36,7 @@ LONG = gold_note(
 SHORT = gold_note("short", "Fever.", ("Fever", "problem"))
 
 
-def _features(tokenizer: Pieces, limit: int, **options: Any) -> list[dict[str, Any]]:
+def _features(tokenizer: WordTokenizer, limit: int, **options: Any) -> list[dict[str, Any]]:
     examples, _ = examples_of([LONG, SHORT, LONG])
     texts, _ = labelled_texts(examples, load_labels("kiwi"), max_pair_distance=20)
     sentences = cut_sentences(texts, tokenizer, limit=limit, stride=0)
@@ -60,7 +60,7 @@ def _labels(features: list[dict[str, Any]]) -> tuple[Counter[Any], Counter[Any]]
 
 @pytest.mark.parametrize("limit", [24, 40, 400])
 def test_packing_changes_no_label_of_a_word_or_pair(tiny_base: Path, limit: int) -> None:
-    tokenizer = pieces_of(tiny_base)
+    tokenizer = load_word_tokenizer(tiny_base)
     alone = _features(tokenizer, limit)
     for seed in range(10):
         packed = _features(tokenizer, limit, max_packed_sentences=4, seed=(seed,))
@@ -70,7 +70,7 @@ def test_packing_changes_no_label_of_a_word_or_pair(tiny_base: Path, limit: int)
 
 
 def test_newlines_are_encoded_as_in_extraction(tiny_base: Path) -> None:
-    tokenizer = pieces_of(tiny_base)
+    tokenizer = load_word_tokenizer(tiny_base)
     packed = [
         _features(tokenizer, 400, max_packed_sentences=3, seed=(seed,))[0]["input_ids"]
         for seed in range(10)

@@ -150,10 +150,10 @@ def test_annotation_across_sentence_boundaries_is_counted() -> None:
 
 def test_a_word_in_two_windows_is_labelled_in_one(tiny_base: Path) -> None:
     from spanlake.core.labels import load_labels
-    from spanlake.models.tokenization import pieces_of
+    from spanlake.models.tokenization import load_word_tokenizer
 
     text = "denies chest pain or fever " * 8
-    labels, pieces = load_labels("kiwi"), pieces_of(tiny_base)
+    labels, pieces = load_labels("kiwi"), load_word_tokenizer(tiny_base)
     [note] = [gold_note("e", text, ("chest pain", "problem"))]
     example = examples.Example(Unit(text), note.annotation)
     features, _ = bert.tagged_windows([example], pieces, labels, "main", limit=20, stride=6)

@@ -110,7 +110,7 @@ def test_extract_and_link_agree_on_relations(trained) -> None:
     model = _load(trained[0])
     answers = model.extract(UNITS)
     assert any(answer.relations for answer in answers)
-    linked = model.link(UNITS, [answer.entities for answer in answers])
+    linked = model.score_relations(UNITS, [answer.entities for answer in answers])
     for answer, relations in zip(answers, linked, strict=True):
         assert answer.confidence is not None
         pairs = [(r.head, r.tail) for r in answer.relations]
@@ -122,7 +122,7 @@ def test_training_and_extraction_see_the_same_pair_states(trained) -> None:
     text = "\u200d zosteriform rash denies cholecystectomy " + "or fever and chills " * 6 + "daily"
     parts = [("zosteriform rash", "problem"), ("denies", "negation"), ("daily", "temporal")]
     gold = gold_note("x", text, *parts).annotation
-    model = _load(trained[0], max_pair_words=60)
+    model = _load(trained[0], max_pair_distance=60)
     [encoder] = model.readers
     features = _features([Example(Unit(text), gold)], encoder)
     assert len(features) > 1, "the text needs several windows"
@@ -180,7 +180,7 @@ def test_a_relation_scores_its_link_times_both_entities(trained) -> None:
 def test_a_pair_with_a_word_without_subwords_is_not_scored(trained) -> None:
     text = "\u200d daily"
     entities = [entity_at(text, 0, 1, "problem"), entity_at(text, 2, 7, "temporal")]
-    assert _load(trained[0], pair_threshold=0.0).link([Unit(text)], [entities]) == [[]]
+    assert _load(trained[0], pair_threshold=0.0).score_relations([Unit(text)], [entities]) == [[]]
 
 
 def test_texts_without_subwords_are_left_out_of_training(tiny_base: Path, tmp_path: Path) -> None:
@@ -260,8 +260,8 @@ def test_a_crash_does_not_block_the_next_training(tiny_base: Path, tmp_path: Pat
 def test_options_other_than_in_training_are_logged(
     trained, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _load(trained[0], max_pair_words=7)
-    assert "trained with max_pair_words=20, read with 7" in caplog.text
+    _load(trained[0], max_pair_distance=7)
+    assert "trained with max_pair_distance=20, read with 7" in caplog.text
 
 
 def test_a_tagger_trained_further_has_the_new_dropout(trained) -> None:
@@ -371,7 +371,7 @@ def test_evaluate_names_notes_in_the_training_data(
     call = ["evaluate", "--gold", str(tmp_path / "gold"), "--json", str(tmp_path / "s.json")]
     assert main([*call, *model]) == 0
     assert "the model was trained on 2 of these 3 notes: a, d;" in capsys.readouterr().err
-    assert json.loads((tmp_path / "s.json").read_text())["learnt_notes"] == ["a", "d"]
+    assert json.loads((tmp_path / "s.json").read_text())["notes_in_training_data"] == ["a", "d"]
     write_brat(tmp_path / "only", [new])
     assert main(["evaluate", "--gold", str(tmp_path / "only"), *model]) == 0
     assert "trained on" not in capsys.readouterr().err
@@ -381,18 +381,18 @@ def test_a_model_without_record_of_its_training_data_is_unknown(
     trained, copied_tagger: Callable[..., Path], tmp_path: Path
 ) -> None:
     hashes = {gold.note.text_sha256 for gold in NOTES[:2]}
-    assert _load(trained[0]).learnt == hashes
+    assert _load(trained[0]).training_text_hashes == hashes
     folder = copied_tagger(leave_out=GRAPHS)
     manifest = folder / "spanlake.json"
     text = manifest.read_text()
-    manifest.write_text(text.replace("training_text_hashes", "learnt_texts"))
-    assert _load(folder).learnt == hashes, "the key of earlier versions"
+    manifest.write_text(text.replace("training_text_hashes", "training_text_hashes"))
+    assert _load(folder).training_text_hashes == hashes, "the key of earlier versions"
     manifest.write_text(text.replace("training_text_hashes", "other"))
-    assert _load(folder).learnt is None
-    assert [scored.learnt for scored in scored_notes(NOTES, _load(folder))] == [None] * 3
+    assert _load(folder).training_text_hashes is None
+    assert [scored.in_training_data for scored in scored_notes(NOTES, _load(folder))] == [None] * 3
     further = _train(folder, tmp_path / "t", epochs=1)
     assert "unknown" in further["training_text_hashes"][-1]
-    assert _load(tmp_path / "t").learnt is None
+    assert _load(tmp_path / "t").training_text_hashes is None
 
 
 def test_an_entity_threshold_drops_the_least_probable(trained) -> None:

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from spanlake.config.base import codec_of, explained, read_values
+from spanlake.config.base import codec_of, explained, read_values, refuse_old_keys
 from spanlake.core.labels import is_path
 from spanlake.core.types import NOTE_COLUMNS
 from spanlake.errors import ConfigError
@@ -144,7 +144,7 @@ KINDS_OF = {
     "entity_threshold": ("tagger",),
     "relation_threshold": ("tagger",),
     "pair_threshold": ("bert", "tagger"),
-    "max_pair_words": ("bert", "tagger"),
+    "max_pair_distance": ("bert", "tagger"),
     "max_tokens": ("bert", "tagger"),
     "stride": ("bert", "tagger"),
 }
@@ -158,6 +158,9 @@ class Temperatures(Model):
 
     tags: tuple[Annotated[float, Field(gt=0)], ...]
     pairs: float = Field(1.0, gt=0)
+
+
+RENAMED_KEYS = {"batch_tokens": "max_tokens_per_batch", "max_pair_words": "max_pair_distance"}
 
 
 class ExtractorConfig(Model):
@@ -174,15 +177,20 @@ class ExtractorConfig(Model):
     context: int = Field(0, ge=0, le=8)  # sentences on each side that the tagger sees as well
     max_tokens: int = Field(256, ge=16, le=8192)
     stride: int = Field(64, ge=0)
-    max_pair_words: int = Field(20, ge=1)
+    max_pair_distance: int = Field(20, ge=1)
     max_pair_tokens: int = Field(48, ge=16)
     pair_threshold: float = Field(0.5, ge=0, le=1)
     entity_threshold: float = Field(0.4, ge=0, le=1)
     relation_threshold: float = Field(0.4, ge=0, le=1)
     calibration: Temperatures | None = None
-    batch_tokens: int = Field(4096, ge=16)
+    max_tokens_per_batch: int = Field(4096, ge=16)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_keys(cls, values: Any) -> Any:
+        return refuse_old_keys(values, RENAMED_KEYS)
 
     @model_validator(mode="after")
     def _fits_kind(self) -> ExtractorConfig:

@@ -27,7 +27,7 @@ class LabelSet(BaseModel):
 
     `aliases` and `relation_aliases` normalise labels that stray in a corpus's files.
     `far_reaching` modifiers may be related to any main entity of their sentence ("denies" and a
-    long list); other pairs are limited to the extractor's `max_pair_words`.
+    long list); other pairs are limited to the extractor's `max_pair_distance`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -210,7 +210,7 @@ def place(
     """Return the entity at `pieces` of the note, or None when there is no such place (reported).
 
     `stated` is the text that the file gives; line breaks count as spaces in the comparison, and
-    white space at its end is not looked at. Pieces that only a line break parts are one.
+    white space at its end is not looked at. WordTokenizer that only a line break parts are one.
     """
     try:
         spans = tuple(Span(start, end) for start, end in pieces)

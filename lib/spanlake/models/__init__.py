@@ -15,22 +15,22 @@ class Extractor(Protocol):
     """What every model offers; one instance serves one process.
 
     `fingerprint` hashes all that can change an answer; `device` says where the model runs;
-    `context` is how many sentences on each side its units have to bring. `learnt` are the digests
-    (`Note.text_sha256`) of the annotated notes that it has learnt, None where it does not tell.
+    `context` is how many sentences on each side its units have to bring. `training_text_hashes`
+    are those (`Note.text_sha256`) of the notes in its training data, None where that is unknown.
     """
 
     labels: LabelSet
     fingerprint: str
     device: str
     context: int
-    learnt: frozenset[str] | None
+    training_text_hashes: frozenset[str] | None
     stats: Stats
 
     def extract(self, units: Sequence[Unit]) -> list[Extraction]:
         """Return one extraction per unit, in order."""
         ...
 
-    def link(
+    def score_relations(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         """Score relations among given entities (offsets relative to each target), per unit."""

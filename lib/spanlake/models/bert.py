@@ -21,7 +21,7 @@ from spanlake.models.stats import Stats
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spanlake.models.linking import Linker
+    from spanlake.models.linking import PairClassifier
     from spanlake.models.network import Head, Network
     from spanlake.models.tagging import Tagger
 
@@ -42,7 +42,7 @@ class Bert:
         check_label_map(config.label_map, self.labels)
         checkpoints = locate(config)
         self.fingerprint = checkpoints_fingerprint(checkpoints, config)
-        self.learnt = checkpoints.learnt
+        self.training_text_hashes = checkpoints.training_text_hashes
         self.device = "cpu"
         self._taggers = [
             self._load_tagger(layer, checkpoints.folders[layer])
@@ -56,7 +56,7 @@ class Bert:
         """Return one extraction a unit, in order, whatever the batches that they were read in."""
         return extract_encodable(units, self._read)
 
-    def link(
+    def score_relations(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         """Score relations among given entities; raises OffsetError for any not of the text."""
@@ -72,7 +72,9 @@ class Bert:
         found: list[list[Entity]] = [[] for _ in texts]
         unseen = [0] * len(texts)
         for tagger in self._taggers:
-            read = tagger.read(texts, text_words, budget=self.config.batch_tokens, stats=self.stats)
+            read = tagger.read(
+                texts, text_words, budget=self.config.max_tokens_per_batch, stats=self.stats
+            )
             for i, (entities, missed) in enumerate(read):
                 found[i] += entities
                 unseen[i] = max(unseen[i], missed)
@@ -100,7 +102,7 @@ class Bert:
         if self._linker is None:
             return [([], []) for _ in texts]
         return self._linker.read(
-            texts, text_words, entities, budget=self.config.batch_tokens, stats=self.stats
+            texts, text_words, entities, budget=self.config.max_tokens_per_batch, stats=self.stats
         )
 
     def _load_tagger(self, layer: Layer, folder: Path) -> Tagger:
@@ -114,14 +116,14 @@ class Bert:
             stride=self.config.stride,
         )
 
-    def _load_linker(self, folder: Path) -> Linker:
-        from spanlake.models.linking import Linker
+    def _load_linker(self, folder: Path) -> PairClassifier:
+        from spanlake.models.linking import PairClassifier
 
-        return Linker(
+        return PairClassifier(
             self._load_network(folder, "pairs", self.config.max_pair_tokens),
             self.labels,
             label_map=self.config.label_map,
-            most_words=self.config.max_pair_words,
+            most_words=self.config.max_pair_distance,
             threshold=self.config.pair_threshold,
         )
 

@@ -22,8 +22,8 @@ from spanlake.models.loading import (
     check_labels,
     file_digests,
     find_folder,
-    learnt_texts,
     read_manifest,
+    training_text_hashes,
     warn_of_other_options,
 )
 
@@ -34,25 +34,25 @@ ANSWER_OPTIONS = (
     "label_map",
     "max_tokens",
     "stride",
-    "max_pair_words",
+    "max_pair_distance",
     "max_pair_tokens",
     "pair_threshold",
     "precision",
 )
 HINT = "; name other checkpoints by extractor.main, extractor.modifier and extractor.relation"
-TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_words", "max_pair_tokens")
+TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_distance", "max_pair_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
     """The parts of a `bert` model that are there, and the digests of their files.
 
-    `learnt` are the digests of the texts that it has learnt, None where that is not told.
+    `training_text_hashes` are those of its training data, None where that is unknown.
     """
 
     folders: Mapping[str, Path]
     files: Mapping[str, str]
-    learnt: frozenset[str] | None = None
+    training_text_hashes: frozenset[str] | None = None
 
 
 def locate(config: ExtractorConfig) -> Checkpoints:
@@ -100,7 +100,7 @@ def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoint
     files = file_digests(folders)
     _check_files(top, manifest.get("files", {}), files)
     warn_of_other_options(top, manifest, config, TRAINED_OPTIONS)
-    return Checkpoints(folders, files, learnt_texts(manifest))
+    return Checkpoints(folders, files, training_text_hashes(manifest))
 
 
 def _check_files(top: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""From a checkpoint's class probabilities to labelled spans: label mapping, legal paths, scores."""
+"""From class probabilities to labelled spans: label mapping, Viterbi, marginals, temperatures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from spanlake.core.bio import OUTSIDE, decode, legal, tag_names
 from spanlake.core.labels import LabelSet, Layer
 from spanlake.core.types import Entity, Span, entity_at
 from spanlake.errors import ConfigError, ModelError
-from spanlake.models.marginals import TINY, LegalTags
 
+TINY = 1e-30  # no tag is impossible, or a text could have no legal sequence
+SMALLEST = 1e-12
 SCORE_DIGITS = 6  # what batch and machine leave unchanged in float32
 PREFIXED = re.compile(r"([BIESLU])[-_](.+)")
 TAG_PREFIXES = {"B": "B", "S": "B", "U": "B", "I": "I", "E": "I", "L": "I", "": "BI"}
@@ -51,9 +53,9 @@ class TagDecoder:
         """
         if not seen.any():
             return [], 1.0
-        shares = probabilities[seen] @ self.classes
-        path = best_path(np.log(shares + TINY), self.steps)
-        chain = LegalTags(shares, np.isfinite(self.steps).astype(np.float64))
+        probabilities = probabilities[seen] @ self.classes
+        path = best_path(np.log(probabilities + TINY), self.steps)
+        chain = TagLattice(probabilities, np.isfinite(self.steps).astype(np.float64))
         scored = [(_rounded(chain.span(*run)), run) for run in _runs(self._names(path), self.tags)]
         for first, last, *_ in (run for score, run in scored if score < threshold):
             path[first:last] = 0
@@ -198,3 +200,92 @@ def _steps(tags: Sequence[str], unbegun: set[str]) -> np.ndarray:
             if legal(previous, tag) and not again:
                 steps[s, t] = 0.0
     return steps
+
+
+class TagLattice:
+    """The distribution over legal tag sequences of a text, by forward-backward.
+
+    A word's tags are independent of its neighbours' but for what may follow what: a linear chain
+    whose transitions are 0 or 1 (arXiv 1011.4088, section 2.2). `probabilities` is
+    ``[words, tags]``; ``allowed[s, t]`` is 1 where tag `t` may follow tag `s`, else 0. Tag 0 stands
+    before the first word.
+    """
+
+    def __init__(self, probabilities: np.ndarray, allowed: np.ndarray) -> None:
+        self.probabilities, self.allowed = probabilities.astype(np.float64) + TINY, allowed
+        count, tags = probabilities.shape
+        # forward[w]: of word w - 1's tag given the words up to it; backward[w] completes it.
+        self.forward = np.zeros((count + 1, tags))
+        self.forward[0, 0] = 1.0
+        self.scale = np.ones(count)
+        for word in range(count):
+            reached = (self.forward[word] @ allowed) * self.probabilities[word]
+            self.scale[word] = reached.sum()
+            self.forward[word + 1] = reached / self.scale[word]
+        self.backward = np.ones((count + 1, tags))
+        for word in range(count - 1, -1, -1):
+            ahead = self.probabilities[word] * self.backward[word + 1]
+            self.backward[word] = allowed @ ahead / self.scale[word]
+
+    def sequence(self, tags: Sequence[int]) -> float:
+        """Return the probability of one legal sequence, a tag a word."""
+        chosen = self.probabilities[np.arange(len(tags)), list(tags)] / self.scale
+        return float(np.exp(np.log(chosen).sum()))
+
+    def span(self, first: int, last: int, begin: int, inside: int) -> float:
+        """Return the probability that words `first` to `last` - 1, and no more, are one span.
+
+        `begin` and `inside` are the tags of its first word and of those that follow.
+        """
+        tags = [begin] + [inside] * (last - first - 1)
+        chosen = self.probabilities[np.arange(first, last), tags] / self.scale[first:last]
+        before = self.forward[first] @ self.allowed[:, begin]
+        return float(before * chosen.prod() * self._ends(last, tags[-1], inside))
+
+    def _ends(self, word: int, tag: int, inside: int) -> float:
+        """Return the factor of what comes after a span's last tag, which does not go on."""
+        if word == len(self.probabilities):
+            return 1.0
+        ahead = (
+            self.allowed[tag]
+            * self.probabilities[word]
+            * self.backward[word + 1]
+            / self.scale[word]
+        )
+        return float(ahead.sum() - ahead[inside])
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Temperatures (arXiv 1706.04599): one for the tags of each layer, in order, one for pairs.
+
+    They are fitted on out-of-fold predictions; 1 changes nothing.
+    """
+
+    tags: tuple[float, ...]
+    pairs: float = 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON gives back as it is."""
+        return {"tags": list(self.tags), "pairs": self.pairs}
+
+    def of_tags(self, probabilities: np.ndarray, layers: Sequence[int]) -> np.ndarray:
+        """Return calibrated ``[words, tags of all layers]``; rows of zeros stay as they are."""
+        parts = np.split(probabilities, np.cumsum(layers)[:-1], axis=1)
+        scaled = [
+            temperature_scaled(part, temperature)
+            for part, temperature in zip(parts, self.tags, strict=True)
+        ]
+        return np.concatenate(scaled, axis=1)
+
+    def of_pairs(self, scores: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities of relations."""
+        return temperature_scaled(np.stack((scores, 1.0 - scores), axis=-1), self.pairs)[..., 0]
+
+
+def temperature_scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return probabilities (last axis) to the power of 1/temperature, summing to one again."""
+    if temperature == 1.0:
+        return probabilities
+    powers = np.where(probabilities > 0, probabilities, 0.0) ** (1.0 / temperature)
+    return powers / np.maximum(powers.sum(axis=-1, keepdims=True), SMALLEST)

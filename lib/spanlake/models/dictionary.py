@@ -17,7 +17,7 @@ from spanlake.core.labels import LabelSet, Layer, labels_digest
 from spanlake.core.types import SEPARATOR, Entity, Extraction, Relation, Unit, entity_at
 from spanlake.errors import ConfigError
 from spanlake.models.lexicon import Node, Pattern, any_of, compiled, load_lexicon, trie_of
-from spanlake.models.nearest import RULE_VERSION, Linker
+from spanlake.models.relation_rules import RULE_VERSION, NearestHeadRule
 from spanlake.models.stats import Stats
 
 EXTRACTOR_VERSION = "1"  # raise by hand when the code's answers to an unchanged lexicon change
@@ -35,7 +35,7 @@ class Dictionary:
 
     device = "cpu"
     context = 0
-    learnt: frozenset[str] | None = frozenset()
+    training_text_hashes: frozenset[str] | None = frozenset()
 
     def __init__(self, labels: LabelSet, lexicon: str | Path = "kiwi") -> None:
         self.labels = labels
@@ -50,7 +50,7 @@ class Dictionary:
         self._rank = {label: rank for rank, label in enumerate(self._lexicon.labels)}
         self._layer = {label: labels.layer_of(label) for label in self._rank}
         self._trie = trie_of(self._lexicon)
-        self._linker = Linker(labels, self._lexicon)
+        self._linker = NearestHeadRule(labels, self._lexicon)
         self._cues = frozenset(self._lexicon.cues)
         self._patterns = compiled(self._lexicon, self._lexicon.patterns)
         self._any_pattern = any_of(self._patterns)
@@ -71,12 +71,12 @@ class Dictionary:
         self.stats.batches += 1
         return extractions
 
-    def link(
+    def score_relations(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         """Relate given entities (offsets relative to each target) by rule, per unit."""
         return [
-            self._linker.link(unit.target, given)
+            self._linker.score_relations(unit.target, given)
             for unit, given in zip(units, entities, strict=True)
         ]
 
@@ -84,7 +84,7 @@ class Dictionary:
         text = unit.target
         found = self._find(text)
         entities = tuple(entity_at(text, start, end, label, 1.0) for start, end, label in found)
-        relations = self._linker.link(text, entities)
+        relations = self._linker.score_relations(text, entities)
         answer = Extraction("ok", entities, tuple(relations), chars_seen=len(text))
         return answer.check(unit)
 

@@ -17,7 +17,7 @@ from spanlake.models.pairs import candidates, pair_ids
 from spanlake.models.stats import Stats
 
 
-class Linker:
+class PairClassifier:
     """Scores the pairs that the label set allows; a pair's score is independent of other pairs."""
 
     def __init__(
@@ -66,9 +66,9 @@ class Linker:
                     pair_ids(text, spans, pair, self.network.pieces, self.network.limit)
                 )
         stats.tokenize_seconds += time.perf_counter() - began
-        shares = self.network.probabilities(sequences, budget=budget, stats=stats)
+        probabilities = self.network.probabilities(sequences, budget=budget, stats=stats)
         found: list[tuple[list[Relation], list[Relation]]] = [([], []) for _ in texts]
-        for (i, head, tail), row in zip(asked, shares, strict=True):
+        for (i, head, tail), row in zip(asked, probabilities, strict=True):
             relation = self._relation(head, tail, row)
             if (relation.score or 0.0) >= self.threshold:
                 found[i][0].append(relation)
@@ -79,7 +79,7 @@ class Linker:
                 found[i][1].append(relation)
         return found
 
-    def _relation(self, head: int, tail: int, shares: np.ndarray) -> Relation:
-        position, label = max(self.classes, key=lambda known: shares[known[0]])
-        score = round(min(float(shares[position]), 1.0), SCORE_DIGITS)
+    def _relation(self, head: int, tail: int, probabilities: np.ndarray) -> Relation:
+        position, label = max(self.classes, key=lambda known: probabilities[known[0]])
+        score = round(min(float(probabilities[position]), 1.0), SCORE_DIGITS)
         return Relation(head, tail, label, score)

@@ -23,7 +23,7 @@ BUNDLED = "small"
 UNKNOWN = "unknown"  # begins what stands for the texts of a base that does not tell its own
 # what transformers and OpenVINO may read for an answer
 READ_FILES = (".json", ".safetensors", ".txt", ".model", ".xml", ".bin")
-RENAMED = {"max_pair_words": "max_pair_distance"}  # options and their names in newer recipes
+OLD_OPTIONS = {"max_pair_distance": "max_pair_words"}  # names of options in older manifests
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -113,8 +113,8 @@ def read_manifest(top: Path, kind: str, hint: str = "") -> dict[str, Any]:
         raise ModelError(f"{path}: unreadable ({type(error).__name__})") from None
 
 
-def learnt_texts(manifest: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return the digests (`Note.text_sha256`) of the annotated notes that a model has learnt.
+def training_text_hashes(manifest: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the hashes (`Note.text_sha256`) of the annotated notes in a model's training data.
 
     Those of its base and its teachers are among them. None for a model that does not tell.
     """
@@ -140,7 +140,7 @@ def warn_of_other_options(
     """Log a warning for each of the `options` that a model was trained with otherwise."""
     recipe = manifest.get("training", {}).get("recipe", {})
     for name in options:
-        trained, given = recipe.get(name, recipe.get(RENAMED.get(name))), getattr(config, name)
+        trained, given = recipe.get(name, recipe.get(OLD_OPTIONS.get(name))), getattr(config, name)
         if trained not in (None, given):
             log.warning("%s: trained with %s=%s, read with %s", top, name, trained, given)
 

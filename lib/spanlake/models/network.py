@@ -19,7 +19,7 @@ from spanlake.models.batching import Tokens, pad, run_batched
 from spanlake.models.devices import gains_from_bf16, own_device
 from spanlake.models.loading import missing_packages
 from spanlake.models.stats import Stats
-from spanlake.models.tokenization import Pieces, pieces_of
+from spanlake.models.tokenization import WordTokenizer, load_word_tokenizer
 
 try:
     import torch
@@ -43,7 +43,7 @@ class Network:
     ) -> None:
         self.device = own_device(device)
         self.bf16 = gains_from_bf16(self.device) if precision == "auto" else precision == "bf16"
-        self.pieces = pieces_of(folder)
+        self.pieces = load_word_tokenizer(folder)
         self.model = load_weights(folder, head).to(self.device).eval()
         self.limit = most_pieces(self.model, self.pieces, max_tokens)
         self.by_word = head == "words"
@@ -73,14 +73,14 @@ class Network:
                 input_ids=torch.from_numpy(ids).to(self.device),
                 attention_mask=torch.from_numpy(mask).to(self.device),
             ).logits
-        shares = logits.float().softmax(-1).cpu().numpy()
-        if not np.isfinite(shares).all():
+        probabilities = logits.float().softmax(-1).cpu().numpy()
+        if not np.isfinite(probabilities).all():
             raise ModelError("the model gives scores that are no numbers")
         if not self.by_word:
-            return list(shares)
+            return list(probabilities)
         first = len(self.pieces.before)
         last = len(self.pieces.after)
-        return [shares[i, first : len(tokens) - last] for i, tokens in enumerate(batch)]
+        return [probabilities[i, first : len(tokens) - last] for i, tokens in enumerate(batch)]
 
 
 def load_weights(folder: Path, head: Head, classes: Sequence[str] = ()) -> Any:
@@ -154,7 +154,7 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def most_pieces(model: Any, pieces: Pieces, max_tokens: int) -> int:
+def most_pieces(model: Any, pieces: WordTokenizer, max_tokens: int) -> int:
     """Return how many pieces of text fit a pass of at most `max_tokens`, special tokens aside."""
     fitting = min(max_tokens, _positions(model), pieces.longest)
     return fitting - pieces.specials

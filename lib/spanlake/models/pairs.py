@@ -13,7 +13,7 @@ from itertools import accumulate
 from spanlake.core.bio import words
 from spanlake.core.labels import LabelSet
 from spanlake.core.types import Entity, Span
-from spanlake.models.tokenization import Pieces
+from spanlake.models.tokenization import WordTokenizer
 
 MARKS = (("@", "$"), ("#", "^"))  # around the head, around the tail
 DEPTH = {sign: step for pair in MARKS for sign, step in zip(pair, (1, -1), strict=True)}
@@ -58,7 +58,11 @@ def candidates(
 
 
 def pair_ids(
-    text: str, text_words: Sequence[Span], pair: tuple[Span, Span], pieces: Pieces, limit: int
+    text: str,
+    text_words: Sequence[Span],
+    pair: tuple[Span, Span],
+    pieces: WordTokenizer,
+    limit: int,
 ) -> list[int]:
     """Return the piece ids of the text with both mentions marked, at most `limit` of them.
 

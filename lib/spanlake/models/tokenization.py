@@ -21,7 +21,7 @@ PROBE = ["Chest", "pain", ",", "37", "."]
 MOST_WORDS = 200_000  # kept in memory; clinical text repeats itself
 
 
-class Pieces:
+class WordTokenizer:
     """A tokenizer, and the pieces of the words that it has met.
 
     `pad` is the id that fills up a batch, `longest` how many pieces the tokenizer allows.
@@ -111,11 +111,11 @@ def _prefix_space(backend: Tokenizer) -> None:
         backend.pre_tokenizer.add_prefix_space = True
 
 
-def pieces_of(folder: Path) -> Pieces:
+def load_word_tokenizer(folder: Path) -> WordTokenizer:
     """Return the pieces of a checkpoint's tokenizer; raises ModelError when it is unfit."""
     tokenizer = checkpoint_tokenizer(folder)
     try:
-        return Pieces(
+        return WordTokenizer(
             tokenizer.backend_tokenizer,
             pad=tokenizer.pad_token_id or 0,
             longest=tokenizer.model_max_length,

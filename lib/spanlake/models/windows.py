@@ -6,6 +6,7 @@ farthest from a cut edge, so nothing is lost or doubled at a seam.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from itertools import accumulate, chain
 
 import numpy as np
 
-from spanlake.core.types import Span
-from spanlake.models.tokenization import Pieces
+from spanlake.core.types import Span, Unit
+from spanlake.models.tokenization import WordTokenizer
+
+TOKEN = re.compile(r"\w+|[^\w\s]|\n")  # words, and the ends of lines: headers and lists show
 
 Window = tuple[int, int]
 
@@ -97,7 +100,7 @@ class Cut:
         return merge_windows(self.windows, by_word)
 
 
-def cut(text: str, words: Sequence[Span], pieces: Pieces, *, limit: int, stride: int) -> Cut:
+def cut(text: str, words: Sequence[Span], pieces: WordTokenizer, *, limit: int, stride: int) -> Cut:
     """Cut a text's words into pieces and windows of at most `limit` pieces that share `stride`."""
     texts = [text[word.start : word.end] for word in words]
     ids = pieces.of(texts)
@@ -108,3 +111,43 @@ def cut(text: str, words: Sequence[Span], pieces: Pieces, *, limit: int, stride:
         plan_windows([len(own) for own in fitting], limit, min(stride, limit // 2)),
         sum(len(word) - pieces.characters_in(word, limit) for word in long),
     )
+
+
+def add_context(
+    text_cut: Cut, unit: Unit, pieces: WordTokenizer, limit: int
+) -> list[tuple[list[int], slice]]:
+    """Return each window's pieces as a model reads them, and where its own stand among them.
+
+    A target of one window is read with as much around it as fits `limit`; a longer one is read
+    with nothing around its windows but each other.
+    """
+    left: list[int] = []
+    right: list[int] = []
+    sequences = text_cut.sequences()
+    if len(sequences) == 1:
+        left, right = context_around(unit.left, unit.right, pieces, limit - len(sequences[0]))
+    first = len(pieces.before) + len(left)
+    return [
+        (pieces.wrap([*left, *ids, *right]), slice(first, first + len(ids))) for ids in sequences
+    ]
+
+
+def context_around(
+    left: str, right: str, pieces: WordTokenizer, room: int
+) -> tuple[list[int], list[int]]:
+    """Return the pieces left and right of a target, the nearest to it, at most `room` together.
+
+    Each side has half of the room, and what the other does not need.
+    """
+    before, after = context_tokens(left, pieces), context_tokens(right, pieces)
+    first = min(len(before), max(room // 2, room - len(after)))
+    return before[len(before) - first :], after[: max(0, room - first)]
+
+
+def context_tokens(text: str, pieces: WordTokenizer) -> list[int]:
+    """Return the pieces of a text's words; a line ends with the tokenizer's own end of text."""
+    readable = text.encode("utf-8", "ignore").decode("utf-8")  # a lone surrogate is no character
+    parts = TOKEN.findall(readable)
+    words = iter(pieces.of(part for part in parts if part != "\n"))
+    end_of_line = pieces.after[-1:]
+    return [piece for part in parts for piece in (end_of_line if part == "\n" else next(words))]

@@ -82,7 +82,7 @@ def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
 
     for whose in ("gold, ", "prediction, "):
         _warn(evaluation.report, whose)
-    _warn_of_learnt(evaluation)
+    _warn_of_training_notes(evaluation)
     found = findings(evaluation, _groups(evaluation, wanted), papers=wanted.paper_scorers)
     sys.stdout.write(printed(found, evaluation))
     scored = _scored(evaluation, wanted)
@@ -133,11 +133,11 @@ def _warn(report: ReadReport, whose: str) -> None:
         sys.stderr.write(f"{whose}lines of annotation: {told} (docs/models.md, Gold notes)\n")
 
 
-def _warn_of_learnt(evaluation: Evaluation) -> None:
-    if learnt := evaluation.learnt:
+def _warn_of_training_notes(evaluation: Evaluation) -> None:
+    if trained := evaluation.notes_in_training_data:
         sys.stderr.write(
-            f"the model was trained on {len(learnt)} of these {len(evaluation.notes)} notes:"
-            f" {', '.join(learnt[:10])}{', ...' * (len(learnt) > 10)};"
+            f"the model was trained on {len(trained)} of these {len(evaluation.notes)} notes:"
+            f" {', '.join(trained[:10])}{', ...' * (len(trained) > 10)};"
             " these are not scores of new notes\n"
         )
 

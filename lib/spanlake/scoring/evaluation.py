@@ -69,11 +69,11 @@ class Evaluation:
         return {one.note_id: one.scores for one in self.notes}
 
     @property
-    def learnt(self) -> list[str] | None:
+    def notes_in_training_data(self) -> list[str] | None:
         """The ids of notes that the model was trained on; None where that is not known."""
-        if any(one.learnt is None for one in self.notes):
+        if any(one.in_training_data is None for one in self.notes):
             return None
-        return [one.note_id for one in self.notes if one.learnt]
+        return [one.note_id for one in self.notes if one.in_training_data]
 
 
 def _has_rules(annotation: Annotation) -> bool:

@@ -43,7 +43,7 @@ class Findings:
     judged: Mapping[str, reliability.Judged]
     groups: Mapping[str, GroupCounts]
     papers: Mapping[str, Any]
-    learnt: list[str] | None
+    notes_in_training_data: list[str] | None
     unread: Mapping[str, int]
     gold_problems: Mapping[str, int]
 
@@ -63,7 +63,7 @@ def findings(
         judged=judged(notes, labels),
         groups=groups,
         papers=paper_scores(evaluation) if papers else {},
-        learnt=evaluation.learnt,
+        notes_in_training_data=evaluation.notes_in_training_data,
         unread=evaluation.unread,
         gold_problems=evaluation.gold_problems,
     )
@@ -110,7 +110,7 @@ def as_json(found: Findings) -> dict[str, object]:
         "groups": _groups_json(found.groups),
         **papers,
         "reliability": reliability.to_json(found.judged),
-        "learnt_notes": found.learnt,
+        "notes_in_training_data": found.notes_in_training_data,
         "unread_predictions": dict(found.unread),
         "gold_problems": dict(found.gold_problems),
     }
@@ -137,7 +137,11 @@ def as_page(found: Findings, scored: Mapping[str, str | None]) -> str:
     names = {"model": "fingerprint of the model"}
     about = [f"{names.get(name, name)}: {value}" for name, value in scored.items() if value]
     if scored.get("model"):
-        known = "an unknown number" if found.learnt is None else str(len(found.learnt))
+        known = (
+            "an unknown number"
+            if found.notes_in_training_data is None
+            else str(len(found.notes_in_training_data))
+        )
         about.append(f"Of these notes, the model was trained on {known}.")
     if found.unread:
         about.append(_unread(found))

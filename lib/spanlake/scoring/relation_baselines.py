@@ -9,22 +9,22 @@ from spanlake.core.labels import LabelSet
 from spanlake.core.types import Entity, Relation, Unit
 from spanlake.corpora import GoldNote
 from spanlake.models.lexicon import Lexicon, load_lexicon
-from spanlake.models.nearest import Linker
-from spanlake.predict import link
+from spanlake.models.relation_rules import NearestHeadRule
+from spanlake.predict import score_relations
 from spanlake.scoring.counts import Counts
 from spanlake.scoring.metrics import score_linked
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    linker: Linker
+    linker: NearestHeadRule
     context: int = 0
 
-    def link(
+    def score_relations(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         both = zip(units, entities, strict=True)
-        return [self.linker.link(unit.target, mine) for unit, mine in both]
+        return [self.linker.score_relations(unit.target, mine) for unit, mine in both]
 
 
 def relation_baselines(gold: Sequence[GoldNote], labels: LabelSet) -> dict[str, Counts]:
@@ -32,12 +32,14 @@ def relation_baselines(gold: Sequence[GoldNote], labels: LabelSet) -> dict[str, 
 
     `nearest head`: every modifier goes to the head next to it in words, of those that the label
     set allows. `nearest head, lists`: negations, subjects and doubts take a whole coordinated list,
-    and values look back first (`models.nearest`, with the `kiwi` lexicon's words). Empty unless
-    the label set has exactly one relation: the rules choose heads, not names.
+    and values look back first (`models.relation_rules`, with the `kiwi` lexicon's words). Empty
+    unless the label set has exactly one relation: the rules choose heads, not names.
     """
     if len(labels.relations) != 1:
         return {}
-    return {name: _score(gold, Linker(labels, words)) for name, words in _lexicons().items()}
+    return {
+        name: _score(gold, NearestHeadRule(labels, words)) for name, words in _lexicons().items()
+    }
 
 
 def _lexicons() -> Mapping[str, Lexicon]:
@@ -46,6 +48,8 @@ def _lexicons() -> Mapping[str, Lexicon]:
     return {"nearest head": kiwi.model_copy(update=rules), "nearest head, lists": kiwi}
 
 
-def _score(gold: Iterable[GoldNote], linker: Linker) -> Counts:
+def _score(gold: Iterable[GoldNote], linker: NearestHeadRule) -> Counts:
     rule = _Rule(linker)
-    return score_linked((one.annotation, link(one.note, one.annotation, rule)) for one in gold)
+    return score_linked(
+        (one.annotation, score_relations(one.note, one.annotation, rule)) for one in gold
+    )

@@ -11,7 +11,7 @@ from spanlake.core.types import Annotation
 from spanlake.corpora import GoldNote
 from spanlake.errors import DataError
 from spanlake.models import Extractor
-from spanlake.predict import NoteResult, annotate, link
+from spanlake.predict import NoteResult, annotate, score_relations
 from spanlake.scoring.counts import Scores
 from spanlake.scoring.metrics import no_scores, score_linked, score_note
 
@@ -24,16 +24,16 @@ NOTES_AT_ONCE = 8  # enough units to sort into batches, few enough for progress 
 class ScoredNote:
     """A gold note, what was predicted of it, and the scores of the one against the other.
 
-    `confidences` are what a model that tells them gives each sentence's answer. `learnt` tells
-    whether the model was trained on the note, whose scores then say nothing of other notes; None
-    where that is not known.
+    `confidences` are the model's confidence in its answer to each sentence. `in_training_data`
+    tells whether the model was trained on the note, whose scores then say nothing of other notes;
+    None where that is not known.
     """
 
     gold: GoldNote
     predicted: Annotation
     scores: Scores
     confidences: tuple[float | None, ...] = ()
-    learnt: bool | None = None
+    in_training_data: bool | None = None
 
     @property
     def note_id(self) -> str:
@@ -66,7 +66,9 @@ def _scored(one: GoldNote, result: NoteResult, extractor: Extractor) -> ScoredNo
         result.annotation,
         _score(one, result.annotation, extractor),
         result.confidences,
-        learnt=None if extractor.learnt is None else one.note.text_sha256 in extractor.learnt,
+        in_training_data=None
+        if extractor.training_text_hashes is None
+        else one.note.text_sha256 in extractor.training_text_hashes,
     )
 
 
@@ -82,7 +84,7 @@ def scores_by_note(gold: Sequence[GoldNote], extractor: Extractor) -> dict[str, 
 
 def _score(one: GoldNote, predicted: Annotation, extractor: Extractor) -> Scores:
     scores = score_note(one.annotation, predicted, extractor.labels)
-    linked = link(one.note, one.annotation, extractor)
+    linked = score_relations(one.note, one.annotation, extractor)
     return replace(scores, gold_entities=score_linked([(one.annotation, linked)]))
 
 

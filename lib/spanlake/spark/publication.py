@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pyspark.sql import functions as F
 
-from spanlake.config.extract import ExtractConfig
+from spanlake.config.extract import RENAMED_KEYS, ExtractConfig
 from spanlake.spark.plan import Plan, record
 from spanlake.spark.tables import TERMINAL, Tables
 
@@ -18,7 +18,7 @@ Standing = Literal["shown", "next", "behind", "other"]
 
 # Of the section `extractor`, what may differ between a pipeline and its successor: where and how
 # fast it reads.
-ELSEWHERE = ("device", "batch_tokens")
+ELSEWHERE = ("device", "max_tokens_per_batch")
 
 
 def publish_pipeline(tables: Tables, plan: Plan, config: ExtractConfig, *, force: bool) -> bool:
@@ -68,7 +68,8 @@ def _section(tables: Tables, pipeline: str) -> dict[str, Any]:
     events = tables.read("plan_events").where(F.col("pipeline_fingerprint") == pipeline)
     claimed = events.where(F.col("event") == "claimed")
     section = claimed.agg(F.max_by("extractor", "at")).collect()[0][0]
-    return dict(json.loads(section or "{}"))
+    given = json.loads(section or "{}")
+    return {RENAMED_KEYS.get(key, key): value for key, value in given.items()}
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:

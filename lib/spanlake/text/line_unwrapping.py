@@ -157,7 +157,7 @@ def lines_of(note_text: str) -> Iterator[Line]:
             last = start + len(text)
 
 
-def blocks_of(note_text: str) -> Iterator[list[Line]]:
+def unwrap_lines(note_text: str) -> Iterator[list[Line]]:
     """Yield lists of lines, in order, that belong together: mostly one line each."""
     lines = list(lines_of(note_text))
     breaks = [_break(above, below) for above, below in pairwise(lines)]

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from spanlake.core.types import Sentence, Span
-from spanlake.text.line_unwrapping import COUNTED, OPEN, RULE, STARTERS, Line, blocks_of
+from spanlake.text.line_unwrapping import COUNTED, OPEN, RULE, STARTERS, Line, unwrap_lines
 from spanlake.text.sections import heading
 
 SPLITTER_VERSION = "2"  # raise it whenever a sentence or section of any note could change
@@ -54,7 +54,7 @@ def split(note_text: str) -> list[Sentence]:
     """
     sentences: list[Sentence] = []
     section = ""
-    for block in blocks_of(note_text):
+    for block in unwrap_lines(note_text):
         for start, end in _pieces(note_text, block[0].start, block[-1].end):
             section = _section(note_text, start, end, block) or section
             sentences.append(Sentence(Span(start, end), section))

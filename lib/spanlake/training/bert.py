@@ -29,7 +29,7 @@ from spanlake.models.loading import (
 )
 from spanlake.models.network import load_weights, most_pieces
 from spanlake.models.pairs import candidates, pair_ids
-from spanlake.models.tokenization import Pieces, checkpoint_tokenizer, pieces_of
+from spanlake.models.tokenization import WordTokenizer, checkpoint_tokenizer, load_word_tokenizer
 from spanlake.models.windows import cut, owners
 from spanlake.training import run_dir
 from spanlake.training.examples import Example, examples_of
@@ -97,7 +97,7 @@ def _train_part(
 ) -> dict[str, Any]:
     """Train and save the token classifier of a layer, or the pair classifier; return metrics."""
     base = find_folder(config.model)
-    tokenizer = pieces_of(base)
+    tokenizer = load_word_tokenizer(base)
     transformers.set_seed(config.seed)  # the new head is initialised at random
     if part == "relation":
         model = load_weights(base, "pairs", pair_classes(labels))
@@ -146,7 +146,7 @@ def _train_part(
 
 def tagged_windows(
     examples: Iterable[Example],
-    tokenizer: Pieces,
+    tokenizer: WordTokenizer,
     labels: LabelSet,
     layer: Layer,
     *,
@@ -186,7 +186,7 @@ def tagged_windows(
 
 def pair_examples(
     examples: Iterable[Example],
-    tokenizer: Pieces,
+    tokenizer: WordTokenizer,
     labels: LabelSet,
     *,
     limit: int,

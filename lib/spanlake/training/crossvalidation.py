@@ -16,10 +16,11 @@ from spanlake.core.labels import LabelSet
 from spanlake.corpora import GoldNote
 from spanlake.corpora.note_table import read_note_table
 from spanlake.errors import ConfigError, DataError
-from spanlake.models.tagger.calibration import TINY, Calibration, heat
+from spanlake.models.decoding import SMALLEST as TINY
+from spanlake.models.decoding import Calibration, temperature_scaled
+from spanlake.models.tagger.encoder import tag_counts
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import checked
-from spanlake.models.tagger.reader import tag_counts
 from spanlake.scoring.score_extractor import ScoredNote, scored_notes
 from spanlake.training.examples import examples_of, gold_pair_labels, labelled_texts
 from spanlake.training.leakage import require_disjoint, require_unseen, text_hashes
@@ -166,7 +167,7 @@ def predict(notes: Sequence[GoldNote], tagger: OnePassTagger) -> Predictions:
     """Have `tagger` read the sentences of notes that it was not trained on."""
     examples, _ = examples_of(notes, tagger.context)
     gold, _ = labelled_texts(
-        examples, tagger.labels, max_pair_distance=tagger.config.max_pair_words
+        examples, tagger.labels, max_pair_distance=tagger.config.max_pair_distance
     )
     texts = tagger.read([example.unit for example in examples])
     scored = tagger.pair_scores(texts, [example.gold.entities for example in examples])
@@ -209,5 +210,8 @@ def _temperature(probabilities: np.ndarray, gold: np.ndarray) -> float:
     """Return the temperature of least negative log likelihood; 1 where there are no rows."""
     if not len(probabilities):
         return 1.0
-    losses = [-np.log(heat(probabilities, t)[gold > 0.5] + TINY).mean() for t in TEMPERATURES]
+    losses = [
+        -np.log(temperature_scaled(probabilities, t)[gold > 0.5] + TINY).mean()
+        for t in TEMPERATURES
+    ]
     return round(float(TEMPERATURES[int(np.argmin(losses))]), 3)

@@ -25,7 +25,7 @@ from spanlake.core.types import Note, Unit, units_of
 from spanlake.errors import DataError
 from spanlake.models.loading import read_manifest
 from spanlake.models.network import most_pieces
-from spanlake.models.tagger.extractor import OnePassTagger, ReadText
+from spanlake.models.tagger.extractor import EnsembleScores, OnePassTagger
 from spanlake.models.tagger.folder import KIND, fingerprint, locate, save
 from spanlake.text.sentences import split
 from spanlake.training import run_dir
@@ -164,7 +164,7 @@ def _read_predictions(
         text_words = words(text)
         count = len(text_words)
         text_tags, tags = tags[:count], tags[count:]
-        decoded = ReadText(
+        decoded = EnsembleScores(
             text, text_words, (), text_tags.astype(np.float32), text_tags.any(axis=1)
         )
         pairs = teacher.asked(decoded, teacher.entities(decoded)[0])

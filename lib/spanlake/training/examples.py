@@ -19,7 +19,7 @@ from spanlake.corpora import GoldNote, read_brat, read_mtsamples
 from spanlake.corpora.note_table import read_note_table
 from spanlake.errors import DataError
 from spanlake.models.pairs import candidates
-from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
+from spanlake.models.tagger.features import WordSpan, pair_features, word_spans
 from spanlake.text.sentences import split
 
 DRAW_SEED = 42  # of `max_notes`

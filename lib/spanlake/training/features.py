@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from spanlake.models.batching import pad
-from spanlake.models.surroundings import pieces_between
-from spanlake.models.tokenization import Pieces
-from spanlake.models.windows import cut, owners
+from spanlake.models.tokenization import WordTokenizer
+from spanlake.models.windows import context_tokens, cut, owners
 from spanlake.training.examples import LabelledText
 
 # input_ids; tags [subwords, tags]; pair_positions [pairs, 4], pair_features and pair_labels
@@ -38,19 +37,21 @@ class SentenceWindows:
 
 
 def cut_sentences(
-    texts: Iterable[LabelledText], tokenizer: Pieces, *, limit: int, stride: int
+    texts: Iterable[LabelledText], tokenizer: WordTokenizer, *, limit: int, stride: int
 ) -> list[SentenceWindows]:
     """Cut every text into windows of at most `limit` subwords."""
     return [
         SentenceWindows(
             list(_windows(text, tokenizer, limit, stride)),
-            None if text.gap is None else pieces_between(text.gap, tokenizer),
+            None if text.gap is None else context_tokens(text.gap, tokenizer),
         )
         for text in texts
     ]
 
 
-def _windows(text: LabelledText, tokenizer: Pieces, limit: int, stride: int) -> Iterator[Feature]:
+def _windows(
+    text: LabelledText, tokenizer: WordTokenizer, limit: int, stride: int
+) -> Iterator[Feature]:
     """Yield the feature of each window.
 
     A word is labelled at its first subword, in the window where the extractor reads it. A pair is
@@ -80,7 +81,7 @@ def _windows(text: LabelledText, tokenizer: Pieces, limit: int, stride: int) -> 
 
 def pack_sentences(
     sentences: Iterable[SentenceWindows],
-    tokenizer: Pieces,
+    tokenizer: WordTokenizer,
     *,
     limit: int,
     max_packed_sentences: int = 1,
@@ -128,7 +129,7 @@ def runs_of_sentences(
         yield run
 
 
-def _joined(run: Sequence[SentenceWindows], tokenizer: Pieces) -> Feature:
+def _joined(run: Sequence[SentenceWindows], tokenizer: WordTokenizer) -> Feature:
     """Return the windows of a run as one feature, with special tokens around it."""
     features = [sentence.windows[0] for sentence in run]
     gaps = [tokenizer.before, *(sentence.gap or [] for sentence in run[1:])]

@@ -29,7 +29,7 @@ def training_text_hashes(model: str) -> set[str]:
     if not (folder / MANIFEST).is_file():
         return set()
     training = read_manifest(folder, KIND)["training"]
-    hashes = training.get("training_text_hashes", training.get("learnt_texts"))
+    hashes = training.get("training_text_hashes", training.get("training_text_hashes"))
     return {_unknown(folder)} if hashes is None else set(hashes)
 
 

@@ -110,7 +110,7 @@ def reading_config(kind: str, config: ModelTrainConfig, **options: Any) -> Extra
             "labels": config.labels,
             "max_tokens": config.max_tokens,
             "stride": config.stride,
-            "max_pair_words": config.max_pair_distance,
+            "max_pair_distance": config.max_pair_distance,
             **options,
         }
     )

@@ -17,15 +17,15 @@ from spanlake.config.train import ModelTrainConfig, TaggerOptions, TaggerTrainCo
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.corpora import GoldNote
 from spanlake.errors import ConfigError, DataError, ModelError
+from spanlake.models.decoding import Calibration
 from spanlake.models.loading import MANIFEST, find_folder, missing_packages, read_manifest
 from spanlake.models.network import load_checkpoint, most_pieces
-from spanlake.models.tagger.calibration import Calibration
+from spanlake.models.tagger.encoder import tag_counts
 from spanlake.models.tagger.extractor import OnePassTagger
+from spanlake.models.tagger.features import feature_count
 from spanlake.models.tagger.folder import KIND, checked, load_module, save
 from spanlake.models.tagger.module import OnePass, Shape
-from spanlake.models.tagger.pair_features import feature_count
-from spanlake.models.tagger.reader import tag_counts
-from spanlake.models.tokenization import Pieces, pieces_of
+from spanlake.models.tokenization import WordTokenizer, load_word_tokenizer
 from spanlake.training import run_dir
 from spanlake.training.examples import examples_of, labelled_texts
 from spanlake.training.features import (
@@ -134,7 +134,7 @@ def validate_training(notes: Sequence[GoldNote], config: TaggerTrainConfig) -> N
         run_dir.check_vacant(output_dir, recipe, resume=config.resume)
 
 
-def load_base_model(model: str, labels: LabelSet, dropout: float) -> tuple[OnePass, Pieces]:
+def load_base_model(model: str, labels: LabelSet, dropout: float) -> tuple[OnePass, WordTokenizer]:
     """Return what training starts from: an encoder with new heads, or a trained tagger as it is.
 
     Raises ModelError for a tagger of another label set, or a checkpoint that is no text encoder.
@@ -156,7 +156,7 @@ def load_base_model(model: str, labels: LabelSet, dropout: float) -> tuple[OnePa
         pair_features=feature_count(labels),
         dropout=dropout,
     )
-    return OnePass(backbone, shape), pieces_of(folder)
+    return OnePass(backbone, shape), load_word_tokenizer(folder)
 
 
 def read_temperatures(path: str | None, labels: LabelSet) -> dict[str, Any] | None:
@@ -183,7 +183,7 @@ def read_temperatures(path: str | None, labels: LabelSet) -> dict[str, Any] | No
 def finetune(
     module: OnePass,
     sentences: Sequence[SentenceWindows],
-    tokenizer: Pieces,
+    tokenizer: WordTokenizer,
     limit: int,
     options: TaggerOptions,
     work: Path,

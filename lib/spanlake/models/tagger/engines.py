@@ -32,7 +32,9 @@ class Engine(Protocol):
         """Map ``[batch, pieces]`` ids to tag logits and hidden states of each piece."""
         ...
 
-    def link(self, heads: np.ndarray, tails: np.ndarray, features: np.ndarray) -> np.ndarray:
+    def score_relations(
+        self, heads: np.ndarray, tails: np.ndarray, features: np.ndarray
+    ) -> np.ndarray:
         """Map pairs' span vectors and features to ``[pairs, relations]`` logits."""
         ...
 
@@ -58,7 +60,9 @@ class OpenVino:
         logits, states = self._encoder.run(ids, mask)
         return logits, states
 
-    def link(self, heads: np.ndarray, tails: np.ndarray, features: np.ndarray) -> np.ndarray:
+    def score_relations(
+        self, heads: np.ndarray, tails: np.ndarray, features: np.ndarray
+    ) -> np.ndarray:
         assert self._linker is not None  # pairs are of relations
         [logits] = self._linker.run(heads, tails, features)
         return logits
@@ -138,7 +142,9 @@ class Torch:
         logits, states = self._run(self._module, ids, mask)
         return logits.float().cpu().numpy(), states.float().cpu().numpy()
 
-    def link(self, heads: np.ndarray, tails: np.ndarray, features: np.ndarray) -> np.ndarray:
+    def score_relations(
+        self, heads: np.ndarray, tails: np.ndarray, features: np.ndarray
+    ) -> np.ndarray:
         return self._run(self._module.linker, heads, tails, features).float().cpu().numpy()
 
     def _run(self, module: Any, *arrays: np.ndarray) -> Any:

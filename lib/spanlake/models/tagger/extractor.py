@@ -19,19 +19,19 @@ from spanlake.core.bio import tag_names, words
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.types import Entity, Extraction, Relation, Span, Unit, check_offsets
 from spanlake.models.decoding import SCORE_DIGITS, TagDecoder, tag_decoder
-from spanlake.models.loading import learnt_texts
+from spanlake.models.loading import training_text_hashes
 from spanlake.models.pairs import candidates
 from spanlake.models.safe_extract import extract_encodable
 from spanlake.models.stats import Stats
+from spanlake.models.tagger.encoder import TaggerEncoder, TokenScores, tag_counts
+from spanlake.models.tagger.features import WordSpan, pair_features, word_spans
 from spanlake.models.tagger.folder import Folder, calibration_of, fingerprint, locate
-from spanlake.models.tagger.pair_features import WordSpan, pair_features, word_spans
-from spanlake.models.tagger.reader import Read, Reader, tag_counts
 
 UNITS_AT_ONCE = 2048  # hidden states of all their words are held: 100 MB for 384 numbers a word
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReadText:
+class EnsembleScores:
     """A text as all models have read it: `probabilities` are the mean over those that saw a word.
 
     Rows of words that none has seen are zeros, and false in `seen`.
@@ -39,12 +39,12 @@ class ReadText:
 
     text: str
     words: list[Span]
-    reads: tuple[Read, ...]
+    reads: tuple[TokenScores, ...]
     probabilities: np.ndarray
     seen: np.ndarray
 
     @classmethod
-    def of(cls, text: str, words: list[Span], reads: tuple[Read, ...]) -> ReadText:
+    def of(cls, text: str, words: list[Span], reads: tuple[TokenScores, ...]) -> EnsembleScores:
         saw = np.sum([read.seen for read in reads], axis=0)
         total = np.sum([read.probabilities for read in reads], axis=0)
         return cls(text, words, reads, total / np.maximum(saw, 1)[:, None], saw > 0)
@@ -56,7 +56,7 @@ class ReadText:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CandidatePairs:
     """The pairs of a text's entities that are scored: positions, words, and what is told of them.
 
     `told` is ``[pairs, features]``.
@@ -83,8 +83,10 @@ class OnePassTagger:
         self.stats = Stats()
         folders = locate(config, self.labels)
         self.fingerprint = fingerprint(folders, config, self.labels)
-        self.learnt = _learnt(folders)
-        self.readers = [Reader(folder, self.labels, config, self.stats) for folder in folders]
+        self.training_text_hashes = _training_text_hashes(folders)
+        self.readers = [
+            TaggerEncoder(folder, self.labels, config, self.stats) for folder in folders
+        ]
         self.device = self.readers[0].device
         self.calibration = calibration_of(folders, config, self.labels)
         self._decoders = _decoders(self.labels)
@@ -94,7 +96,7 @@ class OnePassTagger:
         chunks = (units[i : i + UNITS_AT_ONCE] for i in range(0, len(units), UNITS_AT_ONCE))
         return [answer for some in chunks for answer in extract_encodable(some, self._extract)]
 
-    def link(
+    def score_relations(
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         """Score relations among given entities; raises OffsetError for any not of the text."""
@@ -106,21 +108,21 @@ class OnePassTagger:
             found += self._link(texts, entities[i : i + UNITS_AT_ONCE])
         return found
 
-    def read(self, units: Sequence[Unit]) -> list[ReadText]:
+    def read(self, units: Sequence[Unit]) -> list[EnsembleScores]:
         """Return what the models make of every unit's target, before anything is decided."""
         unit_words = [words(unit.target) for unit in units]
         by_model = [reader.read(units, unit_words) for reader in self.readers]
         read = [
-            ReadText.of(unit.target, own, reads)
+            EnsembleScores.of(unit.target, own, reads)
             for unit, own, reads in zip(units, unit_words, zip(*by_model, strict=True), strict=True)
         ]
         return [self._calibrated(text) for text in read]
 
-    def _calibrated(self, text: ReadText) -> ReadText:
+    def _calibrated(self, text: EnsembleScores) -> EnsembleScores:
         layers = tag_counts(self.labels)
         return replace(text, probabilities=self.calibration.of_tags(text.probabilities, layers))
 
-    def entities(self, text: ReadText) -> tuple[list[Entity], float]:
+    def entities(self, text: EnsembleScores) -> tuple[list[Entity], float]:
         """Return the surer entities of the most probable legal tags of both layers.
 
         The number is the probability that these are all of the text's entities, and all right.
@@ -137,7 +139,7 @@ class OnePassTagger:
         return sorted(entities, key=lambda e: e.key), math.prod(sure for _, sure in found)
 
     def pair_scores(
-        self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
+        self, texts: Sequence[EnsembleScores], entities: Sequence[Sequence[Entity]]
     ) -> list[Scored]:
         """Return every text's (head, tail) places and their ``[pairs, relations]`` scores."""
         if not texts:
@@ -149,7 +151,7 @@ class OnePassTagger:
             told = np.concatenate([one.told for one in asked if one.places])
             pairs = [one.words for one in asked]
             for i, reader in enumerate(self.readers):
-                scores += reader.link([text.reads[i] for text in texts], pairs, told)
+                scores += reader.score_relations([text.reads[i] for text in texts], pairs, told)
         scores = self.calibration.of_pairs(scores / len(self.readers))
         rows = np.split(scores, np.cumsum(counts)[:-1])
         return [(one.places, mine) for one, mine in zip(asked, rows, strict=True)]
@@ -164,7 +166,7 @@ class OnePassTagger:
         return answers
 
     def _answer(
-        self, text: ReadText, found: tuple[list[Entity], float], scored: Scored
+        self, text: EnsembleScores, found: tuple[list[Entity], float], scored: Scored
     ) -> Extraction:
         entities, sure = found
         places, scores = scored
@@ -184,21 +186,21 @@ class OnePassTagger:
         )
 
     def _link(
-        self, texts: Sequence[ReadText], entities: Sequence[Sequence[Entity]]
+        self, texts: Sequence[EnsembleScores], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         scored = self.pair_scores(texts, entities)
         return [self._relations(mine, *one)[0] for mine, one in zip(entities, scored, strict=True)]
 
-    def asked(self, text: ReadText, entities: Sequence[Entity]) -> Asked:
+    def asked(self, text: EnsembleScores, entities: Sequence[Entity]) -> CandidatePairs:
         """Return the candidates whose ends the models have seen, as in training."""
         if not self.labels.relations:
-            return Asked([], [], np.zeros((0, 0)))
+            return CandidatePairs([], [], np.zeros((0, 0)))
         spans = word_spans(text.words, entities)
         seen = [first < last and text.seen[[first, last - 1]].all() for first, last in spans]
-        pairs = candidates(text.words, entities, self.labels, self.config.max_pair_words)
+        pairs = candidates(text.words, entities, self.labels, self.config.max_pair_distance)
         places = [(head, tail) for head, tail in pairs if seen[head] and seen[tail]]
         told = pair_features(text.text, text.words, entities, places, self.labels)
-        return Asked(places, [(spans[head], spans[tail]) for head, tail in places], told)
+        return CandidatePairs(places, [(spans[head], spans[tail]) for head, tail in places], told)
 
     def _relations(
         self, entities: Sequence[Entity], places: Sequence[tuple[int, int]], scores: np.ndarray
@@ -225,15 +227,15 @@ class OnePassTagger:
         return found, undecided
 
 
-def _learnt(folders: Sequence[Folder]) -> frozenset[str] | None:
-    """Return what any of the models has learnt; None where one does not tell."""
-    learnt: frozenset[str] = frozenset()
+def _training_text_hashes(folders: Sequence[Folder]) -> frozenset[str] | None:
+    """Return the union of the models' hashes; None where one does not record them."""
+    hashes: frozenset[str] = frozenset()
     for folder in folders:
-        told = learnt_texts(folder.manifest)
+        told = training_text_hashes(folder.manifest)
         if told is None:
             return None
-        learnt |= told
-    return learnt
+        hashes |= told
+    return hashes
 
 
 def _decoders(labels: LabelSet) -> list[TagDecoder]:

@@ -23,6 +23,7 @@ import numpy as np
 from spanlake.config.extract import ExtractorConfig
 from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.errors import ConfigError, ModelError
+from spanlake.models.decoding import Calibration
 from spanlake.models.loading import (
     MANIFEST,
     bundled,
@@ -34,10 +35,9 @@ from spanlake.models.loading import (
     warn_of_other_options,
     write_manifest,
 )
-from spanlake.models.tagger.calibration import Calibration
 from spanlake.models.tagger.engines import GRAPHS
-from spanlake.models.tagger.pair_features import feature_count, rule_digest
-from spanlake.models.tokenization import Pieces
+from spanlake.models.tagger.features import feature_count, rule_digest
+from spanlake.models.tokenization import WordTokenizer
 
 if TYPE_CHECKING:
     from spanlake.models.tagger.module import OnePass
@@ -52,7 +52,7 @@ SHAPING = (
     "shape",
     "calibration",
 )  # what the manifest itself says of how texts are read
-TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_words")
+TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_distance")
 ANSWER_OPTIONS = (
     *TRAINED_OPTIONS,
     "entity_threshold",
@@ -70,21 +70,21 @@ class Folder:
     path: Path
     manifest: Mapping[str, Any]
 
-    def pieces(self) -> Pieces:
+    def pieces(self) -> WordTokenizer:
         """Return the tokenizer."""
         try:
             from tokenizers import Tokenizer
         except ImportError:
             raise missing_packages("cpu", "tokenizers") from None
         backend = Tokenizer.from_file(str(self.path / TOKENIZER))
-        return Pieces(backend, pad=self.manifest["pad"], longest=self.manifest["longest"])
+        return WordTokenizer(backend, pad=self.manifest["pad"], longest=self.manifest["longest"])
 
 
 def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     """Return the folders that `config` names, that of the bundled `small` when it names none.
 
     Raises ModelError when one is missing, of another kind or label set, or a file has changed;
-    ConfigError for more neighbours than a model has learnt with, and for temperatures of other
+    ConfigError for more neighbours than a model was trained with, and for temperatures of other
     layers.
     """
     named = config.models or ([config.model] if config.model else [])
@@ -93,9 +93,9 @@ def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
     for folder in folders:
         read = config.model_copy(update={"max_tokens": _longest([folder], config)})
         warn_of_other_options(folder.path, folder.manifest, read, TRAINED_OPTIONS)
-    learnt = min(folder.manifest.get("context", 0) for folder in folders)
-    if config.context > learnt:
-        raise ConfigError(f"context is {config.context}: the model has learnt with {learnt}")
+    most = min(folder.manifest.get("context", 0) for folder in folders)
+    if config.context > most:
+        raise ConfigError(f"context is {config.context}: the model was trained with {most}")
     layers = len(labels.layers)
     if config.calibration and len(config.calibration.tags) != layers:
         raise ConfigError(f"extractor.calibration.tags: {labels.name} has {layers} layers")
@@ -161,7 +161,7 @@ def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: Labe
 
 def save(
     module: OnePass,
-    pieces: Pieces,
+    pieces: WordTokenizer,
     labels: LabelSet,
     top: Path,
     more: Mapping[str, Any],

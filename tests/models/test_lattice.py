@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanlake.core.bio import legal, tag_names
-from spanlake.models.marginals import LegalTags
+from spanlake.models.decoding import TagLattice
 
 TAGS = tag_names(("x", "y"))
 ALLOWED = np.array([[float(legal(one, other)) for other in TAGS] for one in TAGS])
 
 
-def _all(shares: np.ndarray) -> dict[tuple[int, ...], float]:
+def _all(probabilities: np.ndarray) -> dict[tuple[int, ...], float]:
     """Return every legal sequence with its probability, by brute force."""
     weights = {}
-    for tags in itertools.product(range(len(TAGS)), repeat=len(shares)):
+    for tags in itertools.product(range(len(TAGS)), repeat=len(probabilities)):
         if all(legal(TAGS[a], TAGS[b]) for a, b in itertools.pairwise((0, *tags))):
-            weights[tags] = float(np.prod(shares[range(len(tags)), tags]))
+            weights[tags] = float(np.prod(probabilities[range(len(tags)), tags]))
     total = sum(weights.values())
     return {tags: weight / total for tags, weight in weights.items()}
 
@@ -38,8 +38,8 @@ def _spans(tags: tuple[int, ...]) -> set[tuple[int, int, int]]:
 
 @given(st.integers(0, 10_000), st.integers(1, 5))
 def test_probabilities_are_those_of_all_legal_sequences(seed: int, count: int) -> None:
-    shares = np.random.default_rng(seed).dirichlet(np.full(len(TAGS), 0.5), count)
-    chain, everything = LegalTags(shares, ALLOWED), _all(shares)
+    probabilities = np.random.default_rng(seed).dirichlet(np.full(len(TAGS), 0.5), count)
+    chain, everything = TagLattice(probabilities, ALLOWED), _all(probabilities)
     for tags, probability in everything.items():
         assert chain.sequence(tags) == pytest.approx(probability, abs=1e-9)
     for first, last in itertools.combinations(range(count + 1), 2):
@@ -51,12 +51,12 @@ def test_probabilities_are_those_of_all_legal_sequences(seed: int, count: int) -
 
 
 def test_a_thousand_words_do_not_underflow() -> None:
-    shares = np.full((1000, len(TAGS)), 1 / len(TAGS))
-    chain = LegalTags(shares, ALLOWED)
+    probabilities = np.full((1000, len(TAGS)), 1 / len(TAGS))
+    chain = TagLattice(probabilities, ALLOWED)
     assert 0 < chain.span(500, 502, 1, 2) < 1
     assert np.isfinite(chain.scale).all()
 
 
 def test_a_text_without_a_legal_reading_of_any_weight_still_has_probabilities() -> None:
     only_inside = np.array([[0.0, 0.0, 1.0, 0.0, 0.0]])
-    assert LegalTags(only_inside, ALLOWED).sequence([0]) == pytest.approx(1 / 3)
+    assert TagLattice(only_inside, ALLOWED).sequence([0]) == pytest.approx(1 / 3)

@@ -10,11 +10,11 @@ from spanlake.core.labels import LabelSet, load_labels
 from spanlake.core.types import Entity, Relation, Unit, entity_at
 from spanlake.models.dictionary import Dictionary
 from spanlake.models.lexicon import load_lexicon
-from spanlake.models.nearest import Linker
+from spanlake.models.relation_rules import NearestHeadRule
 
 KIWI = load_labels("kiwi")
 DICTIONARY = Dictionary(KIWI)
-LINKER = Linker(KIWI, load_lexicon("kiwi"))
+LINKER = NearestHeadRule(KIWI, load_lexicon("kiwi"))
 
 
 def pairs(text: str, label: str) -> list[tuple[str, str]]:
@@ -117,7 +117,7 @@ def test_given_entities_may_come_in_any_order() -> None:
     expected = {("fever", "No"), ("chills", "No"), ("aspirin", "81 mg")}
     for seed in range(5):
         random.Random(seed).shuffle(entities)
-        found = LINKER.link(text, entities)
+        found = LINKER.score_relations(text, entities)
         assert {(entities[r.head].text, entities[r.tail].text) for r in found} == expected
 
 
@@ -125,32 +125,32 @@ def test_given_mains_that_overlap_are_linked_without_harm() -> None:
     text = "severe knee pain"
     entities = [entity_at(text, 0, 16, "problem"), entity_at(text, 7, 16, "problem")]
     entities.append(entity_at(text, 0, 6, "severity"))
-    assert LINKER.link(text, entities) == [Relation(0, 2, "hasAttr", 1.0)]
+    assert LINKER.score_relations(text, entities) == [Relation(0, 2, "hasAttr", 1.0)]
 
 
 def test_entities_of_a_text_without_words_do_no_harm() -> None:
     entities = [entity_at("   ", 0, 1, "severity"), entity_at("   ", 2, 3, "problem")]
-    assert LINKER.link("   ", entities) == [Relation(1, 0, "hasAttr", 1.0)]
+    assert LINKER.score_relations("   ", entities) == [Relation(1, 0, "hasAttr", 1.0)]
 
 
 def test_nothing_to_link_gives_no_relations() -> None:
     lone: list[Entity] = [entity_at("no", 0, 2, "negation")]
-    assert DICTIONARY.link([Unit("no"), Unit("")], [lone, []]) == [[], []]
+    assert DICTIONARY.score_relations([Unit("no"), Unit("")], [lone, []]) == [[], []]
 
 
 def test_each_unit_s_entities_are_needed() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        DICTIONARY.link([Unit("no"), Unit("")], [[]])
+        DICTIONARY.score_relations([Unit("no"), Unit("")], [[]])
 
 
 def test_labels_that_may_relate_to_themselves_never_relate_an_entity_to_itself() -> None:
     own = LabelSet(
         name="own", main={"Gene": ""}, relations={"binds": ""}, pairs={"Gene": ("Gene",)}
     )
-    linker = Linker(own, load_lexicon("kiwi"))
+    linker = NearestHeadRule(own, load_lexicon("kiwi"))
     lone = [entity_at("a b", 0, 1, "Gene")]
-    assert linker.link("a b", lone) == []
-    both = linker.link("a b", [*lone, entity_at("a b", 2, 3, "Gene")])
+    assert linker.score_relations("a b", lone) == []
+    both = linker.score_relations("a b", [*lone, entity_at("a b", 2, 3, "Gene")])
     assert {(relation.head, relation.tail) for relation in both} == {(0, 1), (1, 0)}
 
 
@@ -158,4 +158,4 @@ def test_a_label_set_without_relations_has_none() -> None:
     bare = KIWI.model_copy(update={"relations": {}})
     text = "no fever"
     entities = [entity_at(text, 0, 2, "negation"), entity_at(text, 3, 8, "problem")]
-    assert Linker(bare, load_lexicon("kiwi")).link(text, entities) == []
+    assert NearestHeadRule(bare, load_lexicon("kiwi")).score_relations(text, entities) == []

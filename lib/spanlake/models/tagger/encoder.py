@@ -19,11 +19,10 @@ from spanlake.core.types import Span, Unit
 from spanlake.errors import ModelError
 from spanlake.models.batching import Tokens, pad, run_batched
 from spanlake.models.stats import Stats
-from spanlake.models.surroundings import placed_sequences
 from spanlake.models.tagger.engines import ENCODER, Engine, OpenVino, Torch
+from spanlake.models.tagger.features import WordSpan
 from spanlake.models.tagger.folder import WEIGHTS, Folder
-from spanlake.models.tagger.pair_features import WordSpan
-from spanlake.models.windows import Cut, cut
+from spanlake.models.windows import Cut, add_context, cut
 
 PAIRS_AT_ONCE = 8192
 
@@ -31,7 +30,7 @@ Pairs = list[tuple[WordSpan, WordSpan]]  # the words of heads and tails
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Read:
+class TokenScores:
     """A text as one model has read it: a row of tag probabilities and of hidden state a word.
 
     Rows of words of which the tokenizer leaves nothing are zeros, and false in `seen`.
@@ -48,7 +47,7 @@ def tag_counts(labels: LabelSet) -> list[int]:
     return [len(tag_names(labels.labels_of(layer))) for layer in labels.layers]
 
 
-class Reader:
+class TaggerEncoder:
     """A loaded model folder. Raises ModelError for what cannot be loaded."""
 
     def __init__(
@@ -56,13 +55,13 @@ class Reader:
     ) -> None:
         self.pieces = folder.pieces()
         self.stats = stats
-        self.stride, self.budget = config.stride, config.batch_tokens
+        self.stride, self.budget = config.stride, config.max_tokens_per_batch
         self.limit = min(config.max_tokens, self.pieces.longest) - self.pieces.specials
         self.engine = _engine(folder, labels, config)
         self.device = self.engine.device
         self._layers = tag_counts(labels)
 
-    def read(self, units: Sequence[Unit], unit_words: Sequence[list[Span]]) -> list[Read]:
+    def read(self, units: Sequence[Unit], unit_words: Sequence[list[Span]]) -> list[TokenScores]:
         """Read targets of which `unit_words` are the words; no unit changes another's answer."""
         began = time.perf_counter()
         cuts = [
@@ -72,14 +71,16 @@ class Reader:
         asked = [
             placed
             for unit, one in zip(units, cuts, strict=True)
-            for placed in placed_sequences(one, unit, self.pieces, self.limit)
+            for placed in add_context(one, unit, self.pieces, self.limit)
         ]
         self.stats.tokenize_seconds += time.perf_counter() - began
         rows = self._encode([ids for ids, _ in asked])
         own_rows = iter([row[where] for row, (_, where) in zip(rows, asked, strict=True)])
         return [self._merge(one, [next(own_rows) for _ in one.windows]) for one in cuts]
 
-    def link(self, reads: Sequence[Read], pairs: Sequence[Pairs], told: np.ndarray) -> np.ndarray:
+    def score_relations(
+        self, reads: Sequence[TokenScores], pairs: Sequence[Pairs], told: np.ndarray
+    ) -> np.ndarray:
         """Return ``[pairs, relations]`` probabilities of the pairs of all texts, in order.
 
         `told` are the rows of `pair_features` of all texts.
@@ -92,7 +93,7 @@ class Reader:
         heads, tails = ends
         parts = [slice(i, i + PAIRS_AT_ONCE) for i in range(0, len(told), PAIRS_AT_ONCE)]
         logits = np.concatenate(
-            [self.engine.link(heads[part], tails[part], told[part]) for part in parts]
+            [self.engine.score_relations(heads[part], tails[part], told[part]) for part in parts]
         )
         _check_finite(logits)
         return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
@@ -115,12 +116,12 @@ class Reader:
         _check_finite(rows)
         return [rows[i, : len(tokens)] for i, tokens in enumerate(batch)]
 
-    def _merge(self, one: Cut, rows: Sequence[np.ndarray]) -> Read:
+    def _merge(self, one: Cut, rows: Sequence[np.ndarray]) -> TokenScores:
         seen = np.array([bool(ids) for ids in one.pieces], dtype=bool)
         merged = one.merge(rows) if rows else np.zeros((0, sum(self._layers)))
         *logits, states = np.split(merged, np.cumsum(self._layers), axis=1)
         probabilities = np.concatenate([_softmax(part) for part in logits], axis=1)
-        return Read(probabilities * seen[:, None], states, seen, one.unseen)
+        return TokenScores(probabilities * seen[:, None], states, seen, one.unseen)
 
 
 def _engine(folder: Folder, labels: LabelSet, config: ExtractorConfig) -> Engine:
@@ -151,7 +152,7 @@ def _check_finite(scores: np.ndarray) -> None:
         raise ModelError("the model gives scores that are no numbers")
 
 
-def _vectors(read: Read, spans: Sequence[WordSpan]) -> np.ndarray:
+def _vectors(read: TokenScores, spans: Sequence[WordSpan]) -> np.ndarray:
     """Return ``[spans, 2 * hidden]``: the states of each one's first and last word."""
     firsts = read.states[[first for first, _ in spans]]
     lasts = read.states[[last - 1 for _, last in spans]]

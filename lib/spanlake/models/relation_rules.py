@@ -39,7 +39,7 @@ class Gaps:
         return self.distances[words[1]] - self.distances[words[0]]
 
 
-class Linker:
+class NearestHeadRule:
     """Relates entities of one text by the rules of a lexicon; only pairs that `labels` allows.
 
     A head that shares characters with the tail comes first. A tail whose label is in the
@@ -54,7 +54,7 @@ class Linker:
         self._spread, self._look_back = frozenset(lexicon.spread), frozenset(lexicon.look_back)
         self._breaks, self._soft_breaks = frozenset(lexicon.breaks), frozenset(lexicon.soft_breaks)
 
-    def link(self, text: str, entities: Sequence[Entity]) -> list[Relation]:
+    def score_relations(self, text: str, entities: Sequence[Entity]) -> list[Relation]:
         """Return the relations, as positions in `entities`, ordered by tail and head."""
         if self._name is None or len(entities) < 2:
             return []

@@ -1,8 +1,8 @@
 """What the linker is told of a pair besides the spans' vectors: labels, places, what is between.
 
-And whether the rule of `models.nearest` relates the two, which is right nineteen times in twenty.
+And whether the rule of `relation_rules` relates the two, which is right nineteen times in twenty.
 
-Positions are words of the text; nothing here is learnt.
+Positions are words of the text; nothing here is trained.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from spanlake.core.labels import LabelSet
 from spanlake.core.types import Entity, Span
 from spanlake.models.lexicon import Lexicon, bundled_lexicons, load_lexicon
-from spanlake.models.nearest import RULE_VERSION, Linker
+from spanlake.models.relation_rules import RULE_VERSION, NearestHeadRule
 
 DISTANCES = (0, 1, 2, 3, 5, 8, 13)  # words between; the last bucket is open
 MOST_BETWEEN = 3
@@ -37,8 +37,8 @@ def feature_count(labels: LabelSet) -> int:
 
 
 def _by_rule(text: str, entities: Sequence[Entity], labels: LabelSet) -> set[tuple[int, int]]:
-    linker = Linker(labels, _words_of_rule(labels.name))
-    return {(one.head, one.tail) for one in linker.link(text, entities)}
+    linker = NearestHeadRule(labels, _words_of_rule(labels.name))
+    return {(one.head, one.tail) for one in linker.score_relations(text, entities)}
 
 
 @cache
