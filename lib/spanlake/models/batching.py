@@ -5,7 +5,7 @@ What a sequence is given does not depend on the batch that it travels in, to flo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from spanlake.models.stats import Stats
 
 Answer = TypeVar("Answer")
+Item = TypeVar("Item", bound=Sized)
 Tokens = Sequence[int]
 
 
@@ -46,8 +47,8 @@ def pad(batch: Sequence[Tokens], filler: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run_batched(
-    sequences: Sequence[Tokens],
-    forward: Callable[[list[Tokens]], Sequence[Answer]],
+    sequences: Sequence[Item],
+    forward: Callable[[Sequence[Item]], Sequence[Answer]],
     *,
     budget: int,
     stats: Stats,
@@ -74,8 +75,8 @@ def run_batched(
 
 
 def _try(
-    forward: Callable[[list[Tokens]], Sequence[Answer]],
-    batch: list[Tokens],
+    forward: Callable[[Sequence[Item]], Sequence[Answer]],
+    batch: Sequence[Item],
     out_of_memory: type[BaseException],
 ) -> Sequence[Answer] | None:
     """Return None for lack of memory; by then the failed pass's tensors are let go."""

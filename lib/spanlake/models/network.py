@@ -55,7 +55,7 @@ class Network:
     ) -> list[np.ndarray]:
         """Return ``[pieces, classes]`` of each sequence, or ``[classes]`` for a pair model."""
         began = time.perf_counter()
-        wrapped = [self.pieces.wrap(sequence) for sequence in sequences]
+        wrapped: list[Tokens] = [self.pieces.wrap(sequence) for sequence in sequences]
         answers = run_batched(
             wrapped, self._forward, budget=budget, stats=stats, out_of_memory=torch.OutOfMemoryError
         )
@@ -63,7 +63,7 @@ class Network:
         return answers
 
     @torch.inference_mode()
-    def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
+    def _forward(self, batch: Sequence[Tokens]) -> list[np.ndarray]:
         ids, mask = pad(batch, self.pieces.pad)
         with (
             cpu_memory_errors(),

@@ -16,6 +16,11 @@ class Stats:
     padded_tokens: int = 0
     batches: int = 0
     oom_splits: int = 0
+    passes: int = 0  # of a language model: rows sent through it
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0  # of those drafted
+    stepped_rows: int = 0  # whose output was illegal, and was decoded id by id
+    ties: int = 0  # ids whose two best logits were closer than a step of bfloat16
 
     def take(self) -> Stats:
         """Return a copy of the counts and start again from nothing."""

@@ -111,7 +111,7 @@ class TaggerEncoder:
         self.stats.forward_seconds += time.perf_counter() - began
         return answers
 
-    def _forward(self, batch: list[Tokens]) -> list[np.ndarray]:
+    def _forward(self, batch: Sequence[Tokens]) -> list[np.ndarray]:
         rows = np.concatenate(self.engine.encode(*pad(batch, self.pieces.pad)), axis=-1)
         _check_finite(rows)
         return [rows[i, : len(tokens)] for i, tokens in enumerate(batch)]

@@ -1,0 +1,143 @@
+"""Greedy decoding by verified drafts: the model's own answer in a few passes, not one per id.
+
+Each round sends every open answer once through the model, as `prompt + accepted + draft`, keeps the
+part of the draft that the model agrees with and the one id that it puts in place of the next, and
+drafts the rest again from there. No round uses another round's cache, so rows of any round travel
+in the same batches. The result is greedy-consistent: every id is the argmax given those before it.
+In float32 it equals `generate()`; in bfloat16 two ids that tie can fall either way with the shape
+of the batch, so ties are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spanlake.models.llama.markup import Answer, Ids, WordSpan
+from spanlake.models.stats import Stats
+
+TIE = 2.0**-6  # logits closer than this are a tie in bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A row to judge: ids that stand, a draft of what follows, and the legal ids at each place.
+
+    `legal` has one list for each id of the draft and one for the id after it; None scores the whole
+    vocabulary.
+    """
+
+    ids: Ids
+    draft: Ids
+    legal: list[list[int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.draft)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The model's choice at each place of a draft and after it, given the ids before that place.
+
+    `margins` are the differences between the two best logits; infinite where one id is legal.
+    """
+
+    ids: list[int]
+    margins: list[float]
+
+
+class Engine(Protocol):
+    """What runs the language model. `prefix` is what all rows of a call begin with."""
+
+    stats: Stats
+    device: str
+
+    def judge(self, prefix: Ids, requests: Sequence[Request]) -> list[Judged]: ...
+
+    def finish(self, prefix: Ids, ids: Ids, limit: int, end: Ids) -> Judged:
+        """Decode one row id by id, to an id of `end` or `limit` ids."""
+        ...
+
+
+@dataclass(slots=True)
+class Decoding:
+    """An answer on its way: its prompt (after the prefix), its draft, and what was accepted.
+
+    `drafted` are the entities to draft; none drafts a plain copy of the source. `margin` is the
+    smallest difference between the best two logits of the answer so far.
+    """
+
+    prompt: Ids
+    answer: Answer
+    drafted: Sequence[WordSpan] = ()
+    limit: int = 1024
+    accepted: list[int] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    ended: bool = False
+
+    def request(self, constrained: bool) -> Request:
+        draft = self.answer.draft(self.drafted)[: max(0, self.limit - len(self.accepted) - 1)]
+        legal = self.answer.legal_along(draft) if constrained else None
+        return Request((*self.prompt, *self.accepted), tuple(draft), legal)
+
+    def accept(self, draft: Ids, judged: Judged) -> int:
+        """Take the ids up to and including the first that differs; return how many were drafted."""
+        agreed = 0
+        for place, (token, margin) in enumerate(zip(judged.ids, judged.margins, strict=True)):
+            self.margins.append(margin)
+            self.accepted.append(token)
+            if not self.answer.step(token):
+                break
+            if self.answer.done:
+                self.ended = True
+            if place == len(draft) or token != draft[place]:
+                break
+            agreed += 1
+            if self.ended:
+                break
+        if len(self.accepted) >= self.limit and not self.ended:
+            self.answer.fault = self.answer.fault or "endless"
+        return agreed
+
+
+def decode(
+    engine: Engine,
+    prefix: Ids,
+    decodings: Sequence[Decoding],
+    end: Ids,
+    *,
+    constrained: bool = True,
+) -> None:
+    """Bring all decodings to their end, round by round.
+
+    A row whose output is illegal (only without `constrained`) is decoded id by id from there and
+    counted as stepped: its answer keeps the fault and the entities before it.
+    """
+    stats = engine.stats
+    waiting = list(decodings)
+    while waiting:
+        requests = [decoding.request(constrained) for decoding in waiting]
+        judged = engine.judge(prefix, requests)
+        for decoding, request, answer in zip(waiting, requests, judged, strict=True):
+            agreed = decoding.accept(request.draft, answer)
+            stats.passes += 1
+            stats.drafted_tokens += len(request.draft)
+            stats.accepted_tokens += agreed
+        for decoding in waiting:
+            if decoding.answer.fault and decoding.answer.fault != "endless":
+                _step_to_end(engine, prefix, decoding, end)
+        waiting = [one for one in waiting if not one.ended and not one.answer.fault]
+    for decoding in decodings:
+        stats.ties += sum(margin < TIE for margin in decoding.margins)
+
+
+def _step_to_end(engine: Engine, prefix: Ids, decoding: Decoding, end: Ids) -> None:
+    engine.stats.stepped_rows += 1
+    if decoding.accepted[-1] in end or len(decoding.accepted) >= decoding.limit:
+        return
+    room = decoding.limit - len(decoding.accepted)
+    rest = engine.finish(prefix, (*decoding.prompt, *decoding.accepted), room, end)
+    decoding.accepted += rest.ids
+    decoding.margins += rest.margins
+    engine.stats.passes += len(rest.ids)
