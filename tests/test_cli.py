@@ -230,11 +230,10 @@ def test_what_is_left_out_is_said_to_be_the_gold_s_or_the_prediction_s(tmp_path,
     assert main(["evaluate", "--gold", gold, "--predicted", predicted]) == 0
     assert capsys.readouterr().err.splitlines() == [
         "gold, a.ann:3: relation_not_allowed",
-        "gold, lines of annotation: 1 relation_not_allowed (docs/models.md, Gold notes)",
+        "gold, lines of annotation: 1 relation_not_allowed (docs/evaluation.md)",
         f"prediction, {predicted}/a.ann:4: bad_line",
         f"prediction, {predicted}/a.ann:3: relation_not_allowed",
-        "prediction, lines of annotation: 1 bad_line, 1 relation_not_allowed"
-        " (docs/models.md, Gold notes)",
+        "prediction, lines of annotation: 1 bad_line, 1 relation_not_allowed (docs/evaluation.md)",
     ]
 
 

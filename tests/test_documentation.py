@@ -45,7 +45,7 @@ SECTIONS = [
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_path_that_is_named_exists(page):
     named = {path.rstrip(".") for path in PATH.findall(page.read_text(encoding="utf-8"))}
-    missing = [path for path in named if not list(ROOT.glob(path))]
+    missing = [p for p in named - {"jobs/VERB.py"} if not list(ROOT.glob(p))]
     assert not missing
 
 

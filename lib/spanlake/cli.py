@@ -50,16 +50,16 @@ from spanlake.models import load_extractor, model_fingerprint
 from spanlake.models.loading import missing_packages
 from spanlake.predict import annotate_folder
 from spanlake.scoring.changes import change_lines, change_rows, changes
-from spanlake.scoring.delivery import (
+from spanlake.scoring.error_table import write_rows
+from spanlake.scoring.evaluation import Evaluation, evaluate_extractor, evaluate_folder
+from spanlake.scoring.report import (
     ENCODING_HELP,
     add_gold,
     add_outputs,
     check_file,
-    check_given,
-    deliver,
+    validate_options,
+    write_reports,
 )
-from spanlake.scoring.error_table import write_rows
-from spanlake.scoring.evaluation import Evaluation, evaluate_extractor, evaluate_folder
 
 log = logging.getLogger(__name__)
 
@@ -435,13 +435,13 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         raise ConfigError("give --predicted (a folder) or --config (a model), not both")
     config = load_config(EvaluateConfig, arguments.config, arguments.overrides)
     labels = load_labels(config.extractor.labels)
-    check_given(arguments, labels)
+    validate_options(arguments, labels)
     codec = codec_of(arguments.encoding)
     if arguments.predicted:
         found = evaluate_folder(arguments.gold, arguments.predicted, labels, codec)
     else:
         found = evaluate_extractor(arguments.gold, load_extractor(config.extractor), codec)
-    deliver(found, arguments)
+    write_reports(found, arguments)
     if arguments.store and config.tables is not None:
         model = None if arguments.predicted else model_fingerprint(config.extractor)
         _store_scores(arguments.gold, config, config.tables, found, model)
@@ -580,7 +580,7 @@ def run_crossvalidate(arguments: argparse.Namespace) -> int:
         raise ConfigError("only kind: tagger is trained by folds")
     from spanlake.scoring import reliability
     from spanlake.scoring.bootstrap import intervals, lines, of_notes, write_notes
-    from spanlake.scoring.judged import judged
+    from spanlake.scoring.outcomes import score_outcomes
     from spanlake.scoring.scores import table
     from spanlake.training import crossvalidation, run_dir
     from spanlake.training.examples import read_gold
@@ -608,7 +608,7 @@ def run_crossvalidate(arguments: argparse.Namespace) -> int:
     evaluation = Evaluation(labels, scored, ReadReport())
     by_note = of_notes(evaluation.by_note)
     write_notes(by_note, out / "notes.json")
-    outcomes = judged(evaluation.notes, labels)
+    outcomes = score_outcomes(evaluation.notes, labels)
     (out / "reliability.svg").write_text(reliability.figure(outcomes), encoding="utf-8")
     sys.stdout.write(
         f"{table(evaluation.scores)}\n{lines(intervals(by_note))}\n\n"

@@ -35,8 +35,8 @@ def test_few_or_no_probabilities() -> None:
 
 
 def test_the_figure_is_svg_with_a_dot_a_bin() -> None:
-    judged = {"main spans": _drawn(500), "texts": (np.array([]), np.array([], dtype=bool))}
-    root = ET.fromstring(figure(judged))  # our own output
+    outcomes = {"main spans": _drawn(500), "texts": (np.array([]), np.array([], dtype=bool))}
+    root = ET.fromstring(figure(outcomes))  # our own output
     assert len(root.findall(".//{*}circle")) == BINS
-    assert "main spans" in lines(judged)
-    assert "texts" not in lines(judged)
+    assert "main spans" in lines(outcomes)
+    assert "texts" not in lines(outcomes)

@@ -39,17 +39,17 @@ for way, driver_notes in (("driver", 100), ("spark", 0)):
         **place, "extractor": {"kind": "dictionary"}, "driver_notes": driver_notes, "slices": 2,
         "where": "note_id <> 'nobody'"})
     facts = extract(tables, config)
-    assert extract(tables, config)["notes"] == 0
-    text = ingest(tables, IngestConfig.model_validate(
-        {**place, "source": {"format": "text", "path": str(notes)}, "removed_share": 1}))
-    extract(tables, config)
+    if way == "driver":
+        assert extract(tables, config)["notes"] == 0
+        ingest(tables, IngestConfig.model_validate(
+            {**place, "source": {"format": "text", "path": str(notes)}, "removed_notes": "keep"}))
+        maintain(tables, config)
+        purge(tables, config)
     tables.use()
-    maintain(tables, config)
-    purge(tables, config)
     rows = spark.sql("SELECT note_id, label, start, `end`, text FROM current_entities").collect()
     found[way] = sorted(map(list, rows))
     found[f"{way} relations"] = spark.table("current_relations").count()
-    found[f"{way} counts"] = [counts["notes_new"], text["notes_new"], facts["notes"]]
+    found[f"{way} counts"] = [counts["notes_new"], facts["notes"]]
 print(json.dumps(found))
 """
 
@@ -90,4 +90,4 @@ def test_the_dataflow_runs_over_connect(tmp_path):
     classic = run(tmp_path / "classic", notes, None)
     assert "connect" in connect.pop("class") and "connect" not in classic.pop("class")
     assert connect == classic
-    assert connect["driver"] == connect["spark"] and len(connect["spark"]) > 3
+    assert connect["driver"] == connect["spark"] and len(connect["spark"]) >= 3

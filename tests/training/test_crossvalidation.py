@@ -20,7 +20,7 @@ from spanlake.errors import ConfigError, DataError, ModelError
 from spanlake.models.decoding import Calibration, temperature_scaled
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.scoring.bootstrap import read_notes
-from spanlake.scoring.judged import judged
+from spanlake.scoring.outcomes import score_outcomes
 from spanlake.scoring.score_extractor import scored_notes
 from spanlake.training import crossvalidation, leakage, run_dir
 from spanlake.training.crossvalidation import (
@@ -212,7 +212,7 @@ def test_predictions_have_a_gold_row_for_every_seen_word(trained) -> None:
 def test_a_tagger_gives_every_kind_of_probability(trained) -> None:
     tagger = OnePassTagger(tagger_at(trained[0], entity_threshold=0.0))
     notes = scored_notes(NOTES, tagger)
-    outcomes = judged(notes, tagger.labels)
+    outcomes = score_outcomes(notes, tagger.labels)
     assert list(outcomes) == ["main spans", "modifier spans", "relations", "sentences"]
     spans = sum(len(outcomes[f"{layer} spans"][0]) for layer in ("main", "modifier"))
     assert spans == sum(len(scored.predicted.entities) for scored in notes) > 0

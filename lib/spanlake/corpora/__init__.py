@@ -3,12 +3,8 @@
 from spanlake.corpora.annotated import read_annotated
 from spanlake.corpora.base import GoldNote, ReadReport, decoded, files_by_name, require_folder
 from spanlake.corpora.brat import parse_ann, read_ann, read_brat, write_ann, write_brat
-from spanlake.corpora.chemprot import read_chemprot
-from spanlake.corpora.iob import read_iob
 from spanlake.corpora.jsonl import read_jsonl, to_json, write_jsonl
 from spanlake.corpora.mtsamples import read_mtsamples
-from spanlake.corpora.phee import read_phee
-from spanlake.corpora.pubtator import read_pubtator
 
 __all__ = [
     "GoldNote",
@@ -19,12 +15,8 @@ __all__ = [
     "read_ann",
     "read_annotated",
     "read_brat",
-    "read_chemprot",
-    "read_iob",
     "read_jsonl",
     "read_mtsamples",
-    "read_phee",
-    "read_pubtator",
     "require_folder",
     "to_json",
     "write_ann",

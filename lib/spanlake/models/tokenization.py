@@ -65,19 +65,19 @@ class WordTokenizer:
 
     def _probe(self) -> tuple[list[int], list[int]]:
         """Return the special tokens around a text."""
-        [together] = self._call([PROBE])
+        [joined] = self._call([PROBE])
         apart = [encoding.ids for encoding in self._call([[word] for word in PROBE])]
-        if set(together.word_ids) != set(range(len(PROBE))):
+        if set(joined.word_ids) != set(range(len(PROBE))):
             raise ModelError("the tokenizer does not tell which pieces are of which word")
-        if together.ids != list(chain.from_iterable(apart)):
+        if joined.ids != list(chain.from_iterable(apart)):
             raise ModelError("the tokenizer cuts a word by what stands beside it")
         behind = [f"x {word}" for word in PROBE]  # as words stand in running text
         running = self.backend.encode_batch(behind, add_special_tokens=False)
         if any(text.ids[-len(ids) :] != ids for text, ids in zip(running, apart, strict=True)):
             raise ModelError("the tokenizer cuts a word otherwise than in running text")
         [whole] = self._call([PROBE], specials=True)
-        size = len(together.ids)
-        first = next((i for i in range(len(whole)) if whole.ids[i : i + size] == together.ids), 0)
+        size = len(joined.ids)
+        first = next((i for i in range(len(whole)) if whole.ids[i : i + size] == joined.ids), 0)
         return whole.ids[:first], whole.ids[first + size :]
 
 

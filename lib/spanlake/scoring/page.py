@@ -8,7 +8,7 @@ from html import escape
 from spanlake.scoring.bootstrap import Interval
 from spanlake.scoring.counts import Counts, LayerScores, ManyCounts, Scores
 from spanlake.scoring.groups import GroupCounts
-from spanlake.scoring.reliability import Judged, figure
+from spanlake.scoring.reliability import Outcomes, figure
 from spanlake.scoring.scores import DASH
 
 STYLE = """
@@ -40,14 +40,14 @@ def page(
     groups: Mapping[str, GroupCounts],
     baselines: Mapping[str, Counts],
     assertions: Mapping[str, Counts],
-    judged: Mapping[str, Judged],
+    outcomes: Mapping[str, Outcomes],
     about: Iterable[str],
 ) -> str:
     """Return the page: scores with intervals, then by label, length, relation and group.
 
     `intervals` are by measure (`bootstrap`), `baselines` by rule (`relation_baselines`),
-    `assertions` by column (`scoring.assertions`), `judged` the probabilities of a model that tells
-    them (`scoring.judged`). `about` are lines on what was scored.
+    `assertions` by column (`scoring.assertions`), `outcomes` the model's
+    probabilities (`scoring.outcomes`). `about` are lines on what was scored.
     """
     measured = [_interval_row(name, one) for name, one in intervals.items()]
     tables = [_table("Scores", ("value", "95 % interval"), measured)]
@@ -63,8 +63,8 @@ def page(
             title = f"{counted} by {kind}".replace("_", " ").capitalize()
             counts = {group: one[counted] for group, one in of_kind.items()}
             tables.append(_counts_table(title, counts))
-    if judged:
-        tables.append(f"<h2>Probabilities, and what came true</h2>\n{figure(judged)}")
+    if outcomes:
+        tables.append(f"<h2>Probabilities, and what came true</h2>\n{figure(outcomes)}")
     said = "<br>\n".join(map(escape, about))
     return PAGE.format(style=STYLE, notes=scores.notes, about=said, tables="\n".join(tables))
 

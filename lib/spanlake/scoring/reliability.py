@@ -11,7 +11,7 @@ BINS = 15
 COVERAGES = (0.5, 0.8, 0.9, 1.0)
 SIDE, GAP = 220, 30  # of a plot, in pixels
 
-Judged = tuple[np.ndarray, np.ndarray]  # probabilities, and whether each came true
+Outcomes = tuple[np.ndarray, np.ndarray]  # probabilities, and whether each came true
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ def reliability(probabilities: np.ndarray, true: np.ndarray) -> Reliability | No
     )
 
 
-def lines(judged: Mapping[str, Judged]) -> str:
+def lines(outcomes: Mapping[str, Outcomes]) -> str:
     """Return a table: a line a kind of probability."""
     named = f"{'':<16}{'count':>8}{'true':>8}{'ECE':>8}{'Brier':>8}"
     rows = [f"{named}   errors among the surest 50, 80, 90 %"]
-    for name, (sure, right) in judged.items():
+    for name, (sure, right) in outcomes.items():
         found = reliability(sure, right)
         if found:
             risk = "  ".join(f"{found.risk[part]:.3f}" for part in ("50%", "80%", "90%"))
@@ -65,15 +65,15 @@ def lines(judged: Mapping[str, Judged]) -> str:
     return "\n".join(rows)
 
 
-def to_json(judged: Mapping[str, Judged]) -> dict[str, object]:
+def to_json(outcomes: Mapping[str, Outcomes]) -> dict[str, object]:
     """Return the `Reliability` of each kind, as JSON gives it back."""
-    found = {name: reliability(*one) for name, one in judged.items()}
+    found = {name: reliability(*one) for name, one in outcomes.items()}
     return {name: asdict(one) for name, one in found.items() if one}
 
 
-def figure(judged: Mapping[str, Judged]) -> str:
+def figure(outcomes: Mapping[str, Outcomes]) -> str:
     """Return an SVG of reliability plots: what was said (x) against what came true (y)."""
-    found = {name: reliability(*one) for name, one in judged.items()}
+    found = {name: reliability(*one) for name, one in outcomes.items()}
     return side_by_side([_plot(name, one) if one else "" for name, one in found.items()])
 
 

@@ -91,8 +91,8 @@ def test_constrained_answers_do_not_depend_on_draft_batch_or_cache(model, budget
         answer = Answer(row.answer.format)
         while not answer.done:
             ids = (*row.prompt, *answer.ids)
-            [judged] = plain.judge(PREFIX, [Request(ids, (), [answer.legal()])])
-            answer.step(judged.ids[0])
+            [choices] = plain.judge(PREFIX, [Request(ids, (), [answer.legal()])])
+            answer.step(choices.ids[0])
         assert row.accepted == answer.ids
 
 

@@ -78,8 +78,8 @@ def stepwise(engine: Engine, prompt: Ids, source: Source) -> list[int]:
     """Constrained greedy decoding, one id per pass."""
     answer = answer_to(source)
     while not answer.done:
-        [judged] = engine.judge((9,), [Request((*prompt, *answer.ids), (), [answer.legal()])])
-        answer.step(judged.ids[0])
+        [choices] = engine.judge((9,), [Request((*prompt, *answer.ids), (), [answer.legal()])])
+        answer.step(choices.ids[0])
     return answer.ids
 
 

@@ -92,13 +92,13 @@ class TorchEngine:
             ids[i, : len(row)] = torch.tensor(row)
         cache = {self._cache_argument: self._frozen(prefix)} if self._use_prefix_cache else {}
         states = self._decoder(input_ids=ids.to(self.device), **cache).last_hidden_state
-        judged = []
+        choices = []
         for i, (row, request) in enumerate(zip(rows, batch, strict=True)):
             places = states[i, len(row) - len(request.draft) - 1 : len(row)]  # [draft + 1, hidden]
-            judged.append(
+            choices.append(
                 self._best(places) if request.legal is None else self._best_legal(places, request)
             )
-        return judged
+        return choices
 
     def _frozen(self, prefix: Ids) -> Any:
         """Return the prefix's keys and values as a cache that never grows."""

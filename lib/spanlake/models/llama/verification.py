@@ -81,10 +81,10 @@ class Decoding:
         legal = self.answer.legal_along(draft) if constrained else None
         return Request((*self.prompt, *self.accepted), tuple(draft), legal)
 
-    def accept(self, draft: Ids, judged: Judged) -> int:
+    def accept(self, draft: Ids, choices: Judged) -> int:
         """Take the ids up to and including the first that differs; return how many were drafted."""
         agreed = 0
-        for place, (token, margin) in enumerate(zip(judged.ids, judged.margins, strict=True)):
+        for place, (token, margin) in enumerate(zip(choices.ids, choices.margins, strict=True)):
             self.margins.append(margin)
             self.accepted.append(token)
             if not self.answer.step(token):
@@ -118,8 +118,8 @@ def decode(
     waiting = list(decodings)
     while waiting:
         requests = [decoding.request(constrained) for decoding in waiting]
-        judged = engine.judge(prefix, requests)
-        for decoding, request, answer in zip(waiting, requests, judged, strict=True):
+        choices = engine.judge(prefix, requests)
+        for decoding, request, answer in zip(waiting, requests, choices, strict=True):
             agreed = decoding.accept(request.draft, answer)
             stats.passes += 1
             stats.drafted_tokens += len(request.draft)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from convert_corpus import read_pubtator
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Span
-from spanlake.corpora import GoldNote, ReadReport, read_pubtator
+from spanlake.corpora import GoldNote, ReadReport
 
 HEAD = "7|t|Zinc in mice.\n7|a|Zinc | t | lowered\x0cTNF.\n"
 

@@ -12,7 +12,7 @@ from spanlake.scoring.bootstrap import Interval, intervals, lines, of_notes
 from spanlake.scoring.counts import Counts, Scores
 from spanlake.scoring.evaluation import Evaluation
 from spanlake.scoring.groups import GroupCounts
-from spanlake.scoring.judged import judged
+from spanlake.scoring.outcomes import score_outcomes
 from spanlake.scoring.page import page
 from spanlake.scoring.paper import paper_lines, paper_scores
 from spanlake.scoring.relation_baselines import relation_baselines
@@ -27,8 +27,8 @@ from spanlake.scoring.scores import (
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """What is said of all notes together; `groups` is by kind, `papers` where they are wanted.
+class EvaluationReport:
+    """What is said of all notes together; `groups` is by kind, `papers` where they are options.
 
     `without_rules` are the scores of what the model alone has found, None where no rule has added
     anything. `assertions_among_found` leaves entities out that were missed.
@@ -40,7 +40,7 @@ class Findings:
     baselines: Mapping[str, Counts]
     assertions: Mapping[str, Counts]
     assertions_among_found: Mapping[str, Counts]
-    judged: Mapping[str, reliability.Judged]
+    outcomes: Mapping[str, reliability.Outcomes]
     groups: Mapping[str, GroupCounts]
     papers: Mapping[str, Any]
     notes_in_training_data: list[str] | None
@@ -48,19 +48,19 @@ class Findings:
     gold_problems: Mapping[str, int]
 
 
-def findings(
+def summarize(
     evaluation: Evaluation, groups: Mapping[str, GroupCounts], *, papers: bool
-) -> Findings:
+) -> EvaluationReport:
     """Return all that can be said of an evaluation, the papers' scores where `papers`."""
     notes, labels = evaluation.notes, evaluation.labels
-    return Findings(
+    return EvaluationReport(
         scores=evaluation.scores,
         without_rules=evaluation.without_rules,
         intervals=intervals(of_notes(evaluation.by_note)),
         baselines=relation_baselines([one.gold for one in notes], labels),
         assertions=assertion_counts(notes, labels),
         assertions_among_found=assertion_counts(notes, labels, among_found=True),
-        judged=judged(notes, labels),
+        outcomes=score_outcomes(notes, labels),
         groups=groups,
         papers=paper_scores(evaluation) if papers else {},
         notes_in_training_data=evaluation.notes_in_training_data,
@@ -69,12 +69,12 @@ def findings(
     )
 
 
-def printed(found: Findings, evaluation: Evaluation) -> str:
+def printed(found: EvaluationReport, evaluation: Evaluation) -> str:
     """Return the tables for a terminal, a blank line between them."""
     return "\n".join(_tables(found, evaluation))
 
 
-def _tables(found: Findings, evaluation: Evaluation) -> Iterator[str]:
+def _tables(found: EvaluationReport, evaluation: Evaluation) -> Iterator[str]:
     yield table(found.scores, found.baselines)
     if found.without_rules:
         yield rules_table(found.scores, found.without_rules)
@@ -84,20 +84,20 @@ def _tables(found: Findings, evaluation: Evaluation) -> Iterator[str]:
     yield "per cent, 95 % interval over notes\n" + lines(found.intervals) + "\n"
     if found.unread:
         yield _unread(found) + "\n"
-    if found.judged:
-        yield "probabilities, and what came true\n" + reliability.lines(found.judged) + "\n"
+    if found.outcomes:
+        yield "probabilities, and what came true\n" + reliability.lines(found.outcomes) + "\n"
     if found.papers:
         yield paper_lines(evaluation, found.papers)
     if "string" in found.groups:
         yield string_table(found.groups["string"])
 
 
-def _unread(found: Findings) -> str:
+def _unread(found: EvaluationReport) -> str:
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(found.unread.items()))
     return f"Predictions that could not be read, and cost no precision here: {told}."
 
 
-def as_json(found: Findings) -> dict[str, object]:
+def as_json(found: EvaluationReport) -> dict[str, object]:
     """Return what `spanlake evaluate --json` writes; undefined ratios are None."""
     papers = {"paper_scorers": found.papers} if found.papers else {}
     return {
@@ -109,14 +109,14 @@ def as_json(found: Findings) -> dict[str, object]:
         },
         "groups": _groups_json(found.groups),
         **papers,
-        "reliability": reliability.to_json(found.judged),
+        "reliability": reliability.to_json(found.outcomes),
         "notes_in_training_data": found.notes_in_training_data,
         "unread_predictions": dict(found.unread),
         "gold_problems": dict(found.gold_problems),
     }
 
 
-def _without_rules(found: Findings) -> dict[str, object]:
+def _without_rules(found: EvaluationReport) -> dict[str, object]:
     """Return modifiers and relations of the model alone, which rules add to."""
     scores = to_json(found.without_rules or found.scores)
     return {level: scores[level] for level in ("modifiers", "relations")}
@@ -132,7 +132,7 @@ def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
     }
 
 
-def as_page(found: Findings, scored: Mapping[str, str | None]) -> str:
+def as_page(found: EvaluationReport, scored: Mapping[str, str | None]) -> str:
     """Return what `spanlake evaluate --html` writes; `scored` names what the scores are of."""
     names = {"model": "fingerprint of the model"}
     about = [f"{names.get(name, name)}: {value}" for name, value in scored.items() if value]
@@ -151,6 +151,6 @@ def as_page(found: Findings, scored: Mapping[str, str | None]) -> str:
         found.groups,
         found.baselines,
         found.assertions,
-        found.judged,
+        found.outcomes,
         about,
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from spanlake.core.labels import LAYERS, LabelSet
 from spanlake.core.types import Annotation
-from spanlake.scoring.reliability import Judged
+from spanlake.scoring.reliability import Outcomes
 from spanlake.scoring.score_extractor import ScoredNote
 from spanlake.text.sentences import split
 
@@ -17,7 +17,7 @@ Link = tuple[Key, Key, str]
 Rows = Iterable[tuple[str, float, bool]]  # kind, probability, whether it came true
 
 
-def judged(notes: Sequence[ScoredNote], labels: LabelSet) -> dict[str, Judged]:
+def score_outcomes(notes: Sequence[ScoredNote], labels: LabelSet) -> dict[str, Outcomes]:
     """Return each kind of probability with whether it came true; nothing where none was told.
 
     `main spans` and `modifier spans`: label and both offsets are right. `relations`: it and both

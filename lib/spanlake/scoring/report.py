@@ -59,41 +59,41 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_given(wanted: argparse.Namespace, labels: LabelSet) -> None:
+def validate_options(options: argparse.Namespace, labels: LabelSet) -> None:
     """Raise DataError for options that cannot be obeyed: a model reads for long."""
-    for path in filter(None, (wanted.json, wanted.html, wanted.notes, wanted.errors)):
+    for path in filter(None, (options.json, options.html, options.notes, options.errors)):
         check_file(path)
-    for path in wanted.seen:
+    for path in options.seen:
         if not path.exists():
             raise DataError(f"{path}: no such folder or file")
-    if wanted.groups:
-        notes, _ = read_annotated(wanted.gold, labels, codec_of(wanted.encoding))
-        check_groups(read_groups(wanted.groups), (one.note.note_id for one in notes))
+    if options.groups:
+        notes, _ = read_annotated(options.gold, labels, codec_of(options.encoding))
+        check_groups(read_groups(options.groups), (one.note.note_id for one in notes))
 
 
-def deliver(evaluation: Evaluation, wanted: argparse.Namespace) -> None:
+def write_reports(evaluation: Evaluation, options: argparse.Namespace) -> None:
     """Print the scores with their intervals, name on stderr what was left out, write the files.
 
-    `wanted` holds the options of `add_outputs`. Raises DataError when `wanted.groups` lacks notes
-    or a folder of `wanted.seen` cannot be read.
+    `options` holds the options of `add_outputs`. Raises DataError when `options.groups` lacks notes
+    or a folder of `options.seen` cannot be read.
     """
     from spanlake.scoring.bootstrap import of_notes, write_notes  # numpy, as the next one
-    from spanlake.scoring.findings import as_json, as_page, findings, printed
+    from spanlake.scoring.evaluation_report import as_json, as_page, printed, summarize
 
     for whose in ("gold, ", "prediction, "):
         _warn(evaluation.report, whose)
     _warn_of_training_notes(evaluation)
-    found = findings(evaluation, _groups(evaluation, wanted), papers=wanted.paper_scorers)
+    found = summarize(evaluation, _groups(evaluation, options), papers=options.paper_scorers)
     sys.stdout.write(printed(found, evaluation))
-    scored = _scored(evaluation, wanted)
-    if wanted.json:
-        _write(wanted.json, json.dumps({"scored": scored, **as_json(found)}, indent=2) + "\n")
-    if wanted.html:
-        _write(wanted.html, as_page(found, scored))
-    if wanted.notes:
-        write_notes(of_notes(evaluation.by_note), wanted.notes)
-    if wanted.errors:
-        write_rows(wanted.errors, error_rows(evaluation.notes, evaluation.labels))
+    scored = _scored(evaluation, options)
+    if options.json:
+        _write(options.json, json.dumps({"scored": scored, **as_json(found)}, indent=2) + "\n")
+    if options.html:
+        _write(options.html, as_page(found, scored))
+    if options.notes:
+        write_notes(of_notes(evaluation.by_note), options.notes)
+    if options.errors:
+        write_rows(options.errors, error_rows(evaluation.notes, evaluation.labels))
 
 
 def check_file(path: Path) -> None:
@@ -102,23 +102,23 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path}: a folder, where a file is to be written")
 
 
-def _scored(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, str | None]:
+def _scored(evaluation: Evaluation, options: argparse.Namespace) -> dict[str, str | None]:
     """Return what a file of scores is of: two of them can be told apart."""
     return {
-        "gold": str(wanted.gold),
-        "predicted": str(wanted.predicted) if wanted.predicted else None,
+        "gold": str(options.gold),
+        "predicted": str(options.predicted) if options.predicted else None,
         "model": evaluation.model,
         "labels": evaluation.labels.name,
         "spanlake": __version__,
     }
 
 
-def _groups(evaluation: Evaluation, wanted: argparse.Namespace) -> dict[str, GroupCounts]:
-    """Return the groups that are wanted; names on stderr what is left out of `wanted.seen`."""
-    given = read_groups(wanted.groups) if wanted.groups else None
-    if not wanted.seen:
+def _groups(evaluation: Evaluation, options: argparse.Namespace) -> dict[str, GroupCounts]:
+    """Return the groups that are options; names on stderr what is left out of `options.seen`."""
+    given = read_groups(options.groups) if options.groups else None
+    if not options.seen:
         return all_groups(evaluation, given)
-    seen, left_out = read_strings(wanted.seen, evaluation.labels)
+    seen, left_out = read_strings(options.seen, evaluation.labels)
     _warn(left_out.named("--seen, "), "--seen, ")
     return all_groups(evaluation, given, seen)
 
@@ -130,7 +130,7 @@ def _warn(report: ReadReport, whose: str) -> None:
         sys.stderr.write(f"{problem}\n")
     if reasons := ReadReport(problems=own).reasons:
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        sys.stderr.write(f"{whose}lines of annotation: {told} (docs/models.md, Gold notes)\n")
+        sys.stderr.write(f"{whose}lines of annotation: {told} (docs/evaluation.md)\n")
 
 
 def _warn_of_training_notes(evaluation: Evaluation) -> None:

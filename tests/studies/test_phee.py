@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from convert_corpus import read_phee
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Span
-from spanlake.corpora import GoldNote, ReadReport, read_phee
+from spanlake.corpora import GoldNote, ReadReport
 from spanlake.errors import DataError
 
 TEXT = "Two men got a mild rash from zincol taken by mouth."

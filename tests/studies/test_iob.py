@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from convert_corpus import main, read_iob
 from spanlake.core.labels import load_labels
-from spanlake.corpora import GoldNote, ReadReport, read_iob
+from spanlake.corpora import GoldNote, ReadReport, read_jsonl
 from spanlake.errors import DataError
 
 
@@ -126,3 +127,12 @@ def test_jnlpba_is_read_whole(
     assert sum(gold.note.note_text.count("\n") + 1 for gold in found_notes) == sentences
     assert sum(len(gold.annotation.entities) for gold in found_notes) == entities
     assert not report.counts
+
+
+def test_the_script_writes_json_lines_that_are_read_again(tmp_path, capsys):
+    (tmp_path / "a.tsv").write_text("Chest\tB-problem\npain\tI-problem\n\n.\tO\n", encoding="utf-8")
+    target = tmp_path / "a.jsonl"
+    assert main(["iob", str(tmp_path / "a.tsv"), str(target), "--labels", "kiwi"]) == 0
+    [gold], report = read_jsonl(target, load_labels("kiwi"))
+    assert [(e.text, e.label) for e in gold.annotation.entities] == [("Chest pain", "problem")]
+    assert not report.problems and "1 notes" in capsys.readouterr().err

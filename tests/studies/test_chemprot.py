@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from convert_corpus import read_chemprot
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Relation
-from spanlake.corpora import GoldNote, ReadReport, read_chemprot
+from spanlake.corpora import GoldNote, ReadReport
 from spanlake.errors import DataError
 
 ABSTRACTS = '7\tZinc and TNF.\tZinc "lowers TNF alpha.\n'
