@@ -1,4 +1,4 @@
-"""For the tests: a job that ends as by SIGKILL, at a chosen commit."""
+"""For the tests: a job that ends as by SIGKILL, at a chosen commit, and how the next one ends."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pyspark.sql import SparkSession
 
 from spanlake.spark import leases
 from spanlake.spark.leases import Lease
+from spanlake.spark.plan import last_plan
 from spanlake.spark.tables import Tables
 
+COMPARED = ("plan_units", "extractions", "entities", "relations", "note_status")
 NO_PROCESS = "4194304"  # above the highest process id that Linux gives
 
 
@@ -92,3 +94,21 @@ def dying(last: int | None, when: str = "before", kind: type[Commits] = Commits)
         patch.setattr(leases, "identity", lambda: {**mine(), "pid": NO_PROCESS})
         patch.setattr(Lease, "__exit__", lambda lease, *_: lease._stop.set())
         yield kind(patch, last, when)
+
+
+def content(tables: Tables) -> dict[str, list[str]]:
+    """Return every row of the tables; what it took to read is no part of an answer."""
+    rows = {name: tables.read(name).drop("timing").collect() for name in COMPARED}
+    return {name: sorted(map(str, found)) for name, found in rows.items()}
+
+
+def check_completed(tables: Tables, undisturbed: dict[str, list[str]]) -> None:
+    """Every row is there once, each text was read once, and nothing is left of the plan."""
+    assert content(tables) == undisturbed
+    read = [bytes(row.unit_key) for row in tables.read("extractions").collect()]
+    assert len(read) == len(set(read))
+    for table in ("work", "derived"):
+        assert not tables.exists(table) or tables.read(table).count() == 0, table
+    _, is_open = last_plan(tables, tables.read("note_status").first().pipeline_fingerprint)
+    assert not is_open
+    assert not list(Path(tables.config.location).glob("_leases/*.json"))

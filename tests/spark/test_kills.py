@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import spanlake
-from kills import Commits, Killed, Progress, dying
+from kills import Commits, Killed, Progress, check_completed, content, dying
 from notes_source import jsonl_source
 from spanlake.cli import conclusion
 from spanlake.config.extract import ExtractConfig, TablesConfig
-from spanlake.errors import PlanError
+from spanlake.errors import DataError, PlanError
 from spanlake.spark import extract as extract_module
 from spanlake.spark import leases, plan
 from spanlake.spark.derive import derive_run, merged_notes
@@ -33,7 +33,6 @@ NOTES = {
     "e": "Severe headache.",
 }
 WAYS = pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.slow)])
-COMPARED = ("plan_units", "extractions", "entities", "relations", "note_status")
 COMMITS = {"driver": 7, "spark": 22}
 OPTIONS = {"driver": {}, "spark": {"driver_notes": 0, "slices": 2, "wave_minutes": 1e-9}}
 
@@ -46,12 +45,6 @@ def one_slice_a_wave(monkeypatch):
 def config(tables, way="driver", **options):
     given = {"tables": tables.config, "extractor": {"kind": "dictionary"}}
     return ExtractConfig.model_validate({**given, **OPTIONS[way], **options})
-
-
-def content(tables, names=COMPARED):
-    """Every row of the tables; what it took to read is no part of an answer."""
-    rows = {name: tables.read(name).drop("timing").collect() for name in names}
-    return {name: sorted(map(str, found)) for name, found in rows.items()}
 
 
 def keys(frame, *columns):
@@ -95,18 +88,6 @@ def undisturbed(spark, ingested, tmp_path_factory, way):
     return UNDISTURBED[way][0]
 
 
-def check(tables, undisturbed):
-    """Every row is there once, each text was read once, and nothing is left of the plan."""
-    assert content(tables) == undisturbed
-    read = keys(tables.read("extractions"), "unit_key")
-    assert len(read) == len(set(read)) == 5
-    for table in ("work", "derived"):
-        assert not tables.exists(table) or tables.read(table).count() == 0
-    _, is_open = last_plan(tables, tables.read("note_status").first().pipeline_fingerprint)
-    assert not is_open
-    assert not list(Path(tables.config.location).glob("_leases/*.json"))
-
-
 def killed(tables, way, last, when="before", kind=Commits):
     with dying(last, when, kind) as commits, pytest.raises(Killed):
         extract(tables, config(tables, way))
@@ -135,15 +116,14 @@ MOMENTS = [
 
 @pytest.mark.parametrize(("way", "last", "when"), MOMENTS)
 def test_a_job_killed_at_any_commit_is_completed_by_the_next(tables, undisturbed, way, last, when):
-    commits = killed(tables, way, last, when)
+    killed(tables, way, last, when)
     claimed = tables.exists("plan_events") and tables.read("plan_events").count()
-    had_ended = tables.exists("note_status") and set(commits.made[: last + 1]) >= {"note_status"}
+    told = tables.exists("runs") and tables.read("runs").count()
     facts = extract(tables, config(tables, way))
-    check(tables, undisturbed)
-    rows = tables.read("runs").collect() if tables.exists("runs") else []
-    states = Counter(row.state for row in rows)
-    assert states["done"] == 1 or had_ended
-    assert states["lost"] <= (1 if claimed else 0)
+    check_completed(tables, undisturbed)
+    states = Counter(row.state for row in tables.read("runs").collect())
+    assert states["lost"] == (1 if claimed and not told else 0)
+    assert states["done"] == (1 if told or facts["notes"] else 0)
     if way == "driver" and last < 2:
         assert facts["units_read"] == 5
 
@@ -152,6 +132,7 @@ def test_a_job_killed_at_any_commit_is_completed_by_the_next(tables, undisturbed
 def test_the_moments_are_all_there_are(undisturbed, way):
     made = UNDISTURBED[way][1]
     assert len(made) == COMMITS[way], made
+    assert len(undisturbed["extractions"]) == 5
 
 
 @pytest.mark.long
@@ -169,8 +150,39 @@ def test_a_job_that_is_killed_at_every_commit_comes_to_its_end(tables, undisturb
         break
     assert not commits.dead
     extract(tables, config(tables, way))
-    check(tables, undisturbed)
+    check_completed(tables, undisturbed)
     assert restart >= COMMITS[way] - 4
+
+
+class Answers(Progress):
+    """Counts the commits of answers only."""
+
+    def _commit(self, what, tables, action):
+        if what == "extractions":
+            return super()._commit(what, tables, action)
+        if self.dead:
+            raise Killed
+        return action()
+
+
+@pytest.mark.parametrize(
+    ("way", "second"),
+    [
+        ("driver", (2, Progress)),  # after `entities`
+        pytest.param("spark", (0, Answers), marks=pytest.mark.slow),
+    ],
+)
+def test_each_lost_run_of_a_plan_is_told_with_what_it_read_itself(tables, undisturbed, way, second):
+    """Killed after a wave, again after the next one, then completed."""
+    for last, kind in ((0, Answers), second):
+        killed(tables, way, last, "after", kind)
+    last = extract(tables, config(tables, way))
+    check_completed(tables, undisturbed)
+    lost = tables.read("runs").where("state = 'lost'").orderBy("started_at").collect()
+    read = [row.units_read for row in lost]
+    assert sum(read) == 5 and last["units_read"] == 0
+    assert read == [5, 0] if way == "driver" else all(read)
+    assert [row.infer_seconds > 0 for row in lost] == [units > 0 for units in read]
 
 
 @WAYS
@@ -198,6 +210,20 @@ def test_nothing_is_visible_before_its_status(tables, way):
     lost = tables.read("runs").where("state = 'lost'").collect()
     assert [row.units_read for row in lost] == [5 if way == "driver" else lost[0].units_read]
     assert lost[0].finished_at is None and lost[0].started_at is not None
+
+
+@WAYS
+def test_a_commit_that_the_storage_refuses_ends_in_one_line(tables, undisturbed, way):
+    """As a full or read-only one does, which a test that root runs cannot have."""
+    obstacle = Path(tables.config.location) / "entities"
+    obstacle.touch()
+    with pytest.raises(DataError, match=r"^table 'entities' cannot be written: .*start again$"):
+        extract(tables, config(tables, way))
+    obstacle.unlink()
+    facts = extract(tables, config(tables, way))
+    check_completed(tables, undisturbed)
+    states = [row.state for row in tables.read("runs").orderBy("started_at").collect()]
+    assert (states, facts["notes"]) == (["failed", "done"], len(NOTES))
 
 
 @WAYS
@@ -393,7 +419,7 @@ def test_slices_that_are_committed_out_of_order_are_all_there(tables, undisturbe
         derive_run(tables, made, "kiwi", number, (number, number))
     facts = extract(tables, given)
     assert facts["units_read"] == 0
-    check(tables, undisturbed_spark)
+    check_completed(tables, undisturbed_spark)
 
 
 @pytest.fixture

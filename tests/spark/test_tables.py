@@ -33,6 +33,18 @@ def test_a_transaction_is_written_once(tables):
     assert tables.read("gold_relations").count() == 2
 
 
+@pytest.mark.parametrize("left", [(), (".00000000000000000000.json.1.tmp",)])
+def test_a_table_whose_making_was_killed_is_made(tables, left):
+    """Delta takes the folder of its log for a table, and then makes none."""
+    log = Path(tables.config.location) / "gold_relations" / "_delta_log"
+    log.mkdir(parents=True)
+    for name in left:
+        (log / name).touch()
+    assert not tables.exists("gold_relations")
+    tables.append("gold_relations", tables.spark.sql(ROW))
+    assert tables.read("gold_relations").count() == 1
+
+
 @pytest.mark.parametrize(("start", "end", "score"), [(5, 5, 0.5), (-1, 3, 0.5), (0, 3, 1.5)])
 def test_impossible_entities_are_refused(tables, start, end, score):
     values = {"entity_id": "'e'", "start": start, "end": end, "score": score}

@@ -21,7 +21,7 @@ from spanlake.models import model_fingerprint
 from spanlake.predict import pipeline_fingerprint
 from spanlake.spark.derive import derive_run
 from spanlake.spark.infer import Wave, infer_wave, slots_of
-from spanlake.spark.leases import Lease, owner_lives, remove, sweep_all
+from spanlake.spark.leases import Lease, dead_runs, owner_lives, remove
 from spanlake.spark.plan import (
     KEY,
     Plan,
@@ -40,7 +40,7 @@ from spanlake.spark.plan import (
     write_plan,
 )
 from spanlake.spark.publication import publish_pipeline, standing
-from spanlake.spark.runs import Run, append_run
+from spanlake.spark.runs import Run, append_run, retrying
 from spanlake.spark.small_runs import run_small
 from spanlake.spark.tables import Tables
 
@@ -89,14 +89,16 @@ def extract(
     config = config.model_copy(update={"extractor": config.extractor.located()})
     model = model_fingerprint(config.extractor)
     pipeline = pipeline_fingerprint(model, DERIVE_VERSION, config.extractor.context)
+    for run_id in dead_runs(tables):
+        record_lost(tables, run_id)
+        remove(tables, run_id)
     run = Run(tables, "extract", config, model_fingerprint=model, pipeline_fingerprint=pipeline)
     options = Options(step, publish, retry, wait)
     extraction = _Extraction(tables, config, run, (model, pipeline), options)
     if step in ("all", "plan") and extraction.is_idle():
         log.info("nothing to do: every note has its status for this pipeline")
-        sweep_all(tables)
         return {**run.facts, "notes": 0, "units": 0, "units_read": 0, "failed_notes": 0}
-    with run:
+    with Lease(tables, run.run_id, extraction.beat), run:  # the lease outlives the run's own row
         extraction.run_step()
         extraction.close()
     return run.facts
@@ -150,17 +152,14 @@ class _Extraction:
         self.run.facts["published"] = found == "shown"
         return found != "next"
 
-    def run_step(self) -> None:
-        with Lease(self.tables, self.run.run_id, self._beat):
-            self._run_step(self.options.step)
-
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Show that the run lives, where leases are no files."""
         if plan := self._owned:
             record(self.tables, plan, "heartbeat", f"beat:{plan.plan_id}:{time.time_ns()}")
 
-    def _run_step(self, step: Step) -> None:
-        if self._last is not None and self._last.small and not self._open:
-            self._record_killed(self._last)
+    def run_step(self) -> None:
+        """Do what was asked for, on one plan or two."""
+        step = self.options.step
         if self._open and self._last is not None:
             plan = self._owned = self._take_over(self._last)
             if step == "abandon":
@@ -180,12 +179,6 @@ class _Extraction:
                 self.tables, self._any_plan(), self.config, force=self.options.publish
             )
 
-    def _record_killed(self, plan: Plan) -> None:
-        """Append the row of a run that was killed after its notes' status, before its own row."""
-        beats = partial(heartbeats, self.tables, plan)
-        if owner_lives(self.tables, plan.run_id, beats, wait=False) is False:
-            record_lost(self.tables, plan)
-
     def _any_plan(self) -> Plan:
         plan = self.done.plans[-1] if self.done.plans else last_plan(self.tables, self.pipeline)[0]
         if plan is None:
@@ -204,7 +197,7 @@ class _Extraction:
             )  # fmt: skip
         mine = take_over(self.tables, plan, self.run.run_id)
         log.info("plan %s: taken over from run %s", plan.plan_id, plan.run_id)
-        record_lost(self.tables, plan)
+        record_lost(self.tables, plan.run_id)
         remove(self.tables, plan.run_id)
         return mine
 
@@ -470,27 +463,31 @@ class _Extraction:
         return {row.state: row["count"] for row in last.groupBy("state").count().collect()}
 
 
-def record_lost(tables: Tables, plan: Plan) -> None:
-    """Append the row of a run that was killed, unless it has written its own.
+def record_lost(tables: Tables, run_id: str) -> None:
+    """Append the row of a run that was killed, unless it has written its own or claimed no plan.
 
-    Its compute is that of the waves that it has chosen; the only wave of a small plan is its own.
+    Of what its plan has used, all that was read since it began is its own.
     """
-    known = tables.read("runs") if tables.exists("runs") else None
-    if known is not None and known.where(F.col("run_id") == plan.run_id).count():
+    if not tables.exists("plan_events"):
         return
-    events = tables.read("plan_events").where(F.col("run_id") == plan.run_id)
-    started = events.agg(F.min("at")).collect()[0][0]
-    timings = tables.view("timings").where(F.col("plan_id") == plan.plan_id)
-    if not plan.small:
-        chosen = events.where("event = 'wave'").select(F.col("number").alias("wave"))
-        timings = timings.join(chosen, "wave", "left_semi")
-    used = timings.agg(F.sum("units"), F.sum("model_loads"), F.sum("task_seconds")).collect()[0]
-    append_run(
-        tables, run_id=plan.run_id, job="extract", state="lost", started_at=started,
-        plan_id=plan.plan_id, pipeline_fingerprint=plan.pipeline_fingerprint,
-        model_fingerprint=plan.model_fingerprint, units_read=used[0], model_loads=used[1],
-        infer_seconds=used[2], host=None, pid=None,
-    )  # fmt: skip
+    known = tables.read("runs") if tables.exists("runs") else None
+    if known is not None and known.where(F.col("run_id") == run_id).count():
+        return
+    events = tables.read("plan_events").where(F.col("run_id") == run_id)
+    names = ("plan_id", "pipeline_fingerprint", "model_fingerprint")
+    last = [F.max_by(name, "at").alias(name) for name in names]
+    run = events.agg(F.min("at").alias("started_at"), *last).collect()[0].asDict()
+    if run["started_at"] is None:
+        return
+    plans = events.select("plan_id").distinct()
+    timings = tables.view("timings").where(F.col("started_at") >= F.lit(run["started_at"]))
+    sums = {"units_read": "units", "model_loads": "model_loads", "infer_seconds": "task_seconds"}
+    used = timings.join(F.broadcast(plans), "plan_id", "left_semi").agg(
+        *[F.coalesce(F.sum(of), F.lit(0)).alias(name) for name, of in sums.items()]
+    )
+    facts = {**run, **used.collect()[0].asDict()}
+    append = partial(append_run, tables, f"lost:{run_id}", run_id=run_id, job="extract")
+    retrying(partial(append, state="lost", host=None, pid=None, **facts))
 
 
 def _characters(texts: DataFrame) -> int:

@@ -82,7 +82,6 @@ class Lease:
     def __enter__(self) -> Lease:
         if self.path:
             self.renew()
-            sweep(self.path.parent)
         self._thread.start()
         return self
 
@@ -158,25 +157,21 @@ def _read(path: Path) -> dict[str, Any] | None:
         return {}
 
 
+def dead_runs(tables: Tables) -> list[str]:
+    """Return the runs of this machine's dead processes that have left a lease, with a plan or not.
+
+    Leases of other machines are left to whoever takes their plans over.
+    """
+    mine = _path(tables, "")
+    found = sorted(mine.parent.glob("*.json")) if mine else []
+    return [p.stem for p in found if is_alive((_read(p) or {}).get("owner", {})) is False]
+
+
 def remove(tables: Tables, run_id: str) -> None:
     """Remove the lease of a dead run, if it has left one."""
     if path := _path(tables, run_id):
         with suppress(OSError):
             path.unlink()
-
-
-def sweep_all(tables: Tables) -> None:
-    """Remove the leases that dead processes of this machine have left at the tables' place."""
-    if path := _path(tables, ""):
-        sweep(path.parent)
-
-
-def sweep(folder: Path) -> None:
-    """Remove the leases of this machine's dead processes, which may have had no plan."""
-    for path in folder.glob("*.json"):
-        if is_alive((_read(path) or {}).get("owner", {})) is False:
-            with suppress(OSError):
-                path.unlink()
 
 
 def _path(tables: Tables, run_id: str) -> Path | None:

@@ -188,7 +188,7 @@ def _abandon(tables: Tables, run_id: str, which: str) -> list[str]:
             continue
         mine = take_over(tables, plan, run_id)
         remove(tables, plan.run_id)
-        record_lost(tables, plan)
+        record_lost(tables, plan.run_id)
         finish(tables, mine, "abandoned")
         given_up.append(plan.plan_id)
     return given_up

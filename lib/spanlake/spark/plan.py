@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -360,8 +361,16 @@ def heartbeats(tables: Tables, plan: Plan) -> int:
 
 
 def finish(tables: Tables, plan: Plan, event: str = "finished") -> None:
-    """Close the plan (`finished` or `abandoned`) and drop what it alone needed."""
-    record(tables, plan, event, f"end:{plan.plan_id}")
+    """Close the plan (`finished` or `abandoned`) and drop what it alone needed.
+
+    Of a finished one that goes first: whoever is killed here leaves something to do, and the next
+    run does it. Nobody may go on with an abandoned plan whose work is gone.
+    """
+    end = partial(record, tables, plan, event, f"end:{plan.plan_id}")
+    if event == "abandoned":
+        end()
     for table in ("work", "derived"):
         if tables.exists(table):
             tables.spark.sql(f"DELETE FROM {tables.name(table)} WHERE plan_id = '{plan.plan_id}'")
+    if event == "finished":
+        end()

@@ -30,7 +30,7 @@ class Run:
 
     `run.facts` collects columns of `runs`; the row is appended when the run closes. An exception
     closes the run as failed with the exception's class (never its message) and passes on; a run
-    that was killed leaves no row until its plan is taken over (`record_lost`).
+    that was killed leaves no row until the next run finds it dead (`record_lost`).
     """
 
     def __init__(self, tables: Tables, job: str, config: Model, **facts: Any) -> None:
@@ -65,8 +65,8 @@ class Run:
         )
 
 
-def append_run(tables: Tables, **facts: Any) -> None:
-    """Append a row of `runs`; columns that are not given are null."""
+def append_run(tables: Tables, app: str | None = None, **facts: Any) -> None:
+    """Append a row of `runs`, with `app` once only; columns that are not given are null."""
     values = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -76,7 +76,7 @@ def append_run(tables: Tables, **facts: Any) -> None:
     }
     kinds = {f.name: f.dataType for f in TABLES["runs"].schema.fields}
     schema = T.StructType([T.StructField(name, kinds[name]) for name in values])
-    tables.append("runs", tables.spark.createDataFrame([Row(**values)], schema))
+    tables.append("runs", tables.spark.createDataFrame([Row(**values)], schema), app, 1)
 
 
 def retrying(action: Callable[[], Any]) -> Any:

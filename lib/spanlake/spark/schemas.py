@@ -244,9 +244,7 @@ TABLES: dict[str, Table] = {
     "runs": _table(
         _field("run_id", STRING, null=False),
         _field("job", STRING, null=False),
-        _field(
-            "state", STRING, "done, failed or lost (killed, and its plan taken over)", null=False
-        ),
+        _field("state", STRING, "done, failed or lost (killed: a later run says so)", null=False),
         _field("started_at", TIME, null=False),
         _field("finished_at", TIME, "null: lost"),
         _field("host", STRING),

@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import SparkSession
 
-from spanlake.errors import ConfigError
+from spanlake.errors import ConfigError, DataError
 
 CAST = "compare text with text, and use functions that give null (try_cast)"
 PLAIN = re.compile(r"\w{1,64}")
@@ -32,17 +32,43 @@ def clear_errors(what: str, fix: str) -> Iterator[None]:
         condition = error.getCondition() or type(error).__name__
         raise ConfigError(f"{what}: {condition}: {fix}") from None
     except Exception as error:
-        if type(error).__name__ != "Py4JJavaError":  # py4j is not there under Spark Connect
+        if not _is_java(error):
             raise
-        raise ConfigError(f"{what}: {_java_class(error)}: {fix}") from None
+        kind = _root(error).getClass().getSimpleName()
+        raise ConfigError(f"{what}: {kind}: {fix}") from None
 
 
-def _java_class(error: Any) -> str:
-    """Return the class of the innermost Java exception: pyspark does not translate every one."""
+def _is_java(error: Exception) -> bool:
+    """Tell whether py4j passes on an error of Java's; py4j is not there under Spark Connect."""
+    return type(error).__name__ == "Py4JJavaError"
+
+
+def _root(error: Any) -> Any:
+    """Return the innermost Java exception: pyspark does not translate every one."""
     cause = error.java_exception
     while cause.getCause() is not None:
         cause = cause.getCause()
-    return str(cause.getClass().getSimpleName())
+    return cause
+
+
+@contextmanager
+def storing(table: str) -> Iterator[None]:
+    """Turn an error of the storage (full, read-only, not to be reached) into one line of ours."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_java(error):
+            raise
+        kind, said = _root(error).getClass(), _root(error).getMessage()
+        name = kind.getSimpleName()
+        while kind is not None and kind.getName() != "java.io.IOException":
+            kind = kind.getSuperclass()
+        if kind is None or said is None:  # a worker that has died is one without a message
+            raise
+        raise DataError(
+            f"table {table!r} cannot be written: {on_one_line(said)} ({name}). What has"
+            " been committed is kept: mend that, and start again"
+        ) from None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pyspark.sql import types as T
 from spanlake.config.extract import TablesConfig
 from spanlake.errors import ConfigError, DataError
 from spanlake.spark.schemas import TABLES, Table
-from spanlake.spark.sql_errors import is_missing
+from spanlake.spark.sql_errors import is_missing, storing
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +110,7 @@ class Tables:
 
     def exists(self, table: str) -> bool:
         """Tell whether the table has been made."""
-        place = self.name(table).removeprefix("delta.`").rstrip("`")
-        if self.config.database is None and (Path(place) / "_delta_log").is_dir():
+        if self.config.database is None and any(self._log(table).glob("0*")):
             return True  # a second faster than asking Spark
         try:
             self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").collect()
@@ -133,7 +133,13 @@ class Tables:
         self._made.add(table)
         return self.name(table)
 
+    def _log(self, table: str) -> Path:
+        """Return the folder of the table's commits, as a path of this machine."""
+        return Path(self.name(table).removeprefix("delta.`").rstrip("`")) / "_delta_log"
+
     def _make(self, table: str) -> None:
+        if self.config.database is None and self._log(table).is_dir():
+            _remove_empty(self._log(table))
         try:
             self.spark.sql(self._create(table))
         except Exception:
@@ -253,11 +259,12 @@ class Tables:
         self._save(table, writer.option("replaceWhere", where))
 
     def _save(self, table: str, writer: object) -> None:
-        name = self.ensure(table)
-        if self.config.database is not None:
-            writer.saveAsTable(name)  # type: ignore[attr-defined]
-        else:
-            writer.save(name.removeprefix("delta.`").rstrip("`"))  # type: ignore[attr-defined]
+        with storing(table):
+            name = self.ensure(table)
+            if self.config.database is not None:
+                writer.saveAsTable(name)  # type: ignore[attr-defined]
+            else:
+                writer.save(name.removeprefix("delta.`").rstrip("`"))  # type: ignore[attr-defined]
 
     def _conform(self, table: str, rows: DataFrame) -> DataFrame:
         """Select the table's columns in order; columns that `rows` lacks are null."""
@@ -300,6 +307,14 @@ class Tables:
         missing = [f"{{{table}}}" for table in TABLES if table not in here]
         ready = ((v, query) for v, query in VIEWS if not any(name in query for name in missing))
         return {view: query.format(**here) for view, query in ready}
+
+
+def _remove_empty(log: Path) -> None:
+    """Remove the log of a table whose making was killed: without a commit, Delta makes no other."""
+    with suppress(OSError):  # one that has a commit by now is not empty
+        for temporary in log.glob(".*"):
+            temporary.unlink()
+        log.rmdir()
 
 
 def _counted(spec: Table) -> list[str]:
