@@ -549,8 +549,8 @@ def add_crossvalidate(verbs: Any) -> None:
         "train a tagger per fold, and score every note with the model that has not seen it",
         "  spanlake crossvalidate --config conf/train_folds.yml --folds FOLDS.tsv\n\n"
         "FOLDS.tsv has the columns note_id and fold. Finished folds are not trained again. Writes\n"
-        "calibration.json (temperatures, for `calibration:` of a configuration), reliability.svg\n"
-        "and notes.json (counts per note of calibrated predictions, for `spanlake compare`).\n"
+        "calibration.json (temperatures, for `calibration:` of a configuration) and notes.json\n"
+        "(counts per note of calibrated predictions, for `spanlake compare`).\n"
         "`{fold}` in `model` stands for the number of the fold.",
         "conf/train_*.yml of kind: tagger", [TaggerTrainConfig], required=True,
     )  # fmt: skip
@@ -609,7 +609,6 @@ def run_crossvalidate(arguments: argparse.Namespace) -> int:
     by_note = of_notes(evaluation.by_note)
     write_notes(by_note, out / "notes.json")
     outcomes = score_outcomes(evaluation.notes, labels)
-    (out / "reliability.svg").write_text(reliability.figure(outcomes), encoding="utf-8")
     sys.stdout.write(
         f"{table(evaluation.scores)}\n{lines(intervals(by_note))}\n\n"
         f"calibrated on the same notes: {calibration}\n{reliability.lines(outcomes)}\n"

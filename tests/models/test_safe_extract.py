@@ -103,7 +103,7 @@ def test_no_note_text_shows_in_extractions_or_logs(caplog: pytest.LogCaptureFixt
         answers = extract_safely(Stub(raising(ValueError(SECRET))), units_with_poison(5, 2))
     shown = repr(answers) + caplog.text
     assert "Nobody" not in shown
-    assert "ValueError at test_guard.py:" in caplog.text
+    assert "ValueError at test_safe_extract.py:" in caplog.text
     assert len(caplog.records) == 1
 
 

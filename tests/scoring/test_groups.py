@@ -166,20 +166,20 @@ def test_strings_add_up_to_the_whole(trained):
 
 
 def test_the_command_tells_strings_that_the_training_has_seen(trained, tmp_path, capsys):
-    gold, out, html = tmp_path / "gold", tmp_path / "scores.json", tmp_path / "scores.html"
+    gold, out = tmp_path / "gold", tmp_path / "scores.json"
     write_brat(gold, [GOLD])
     call = ["evaluate", "--gold", str(gold), "--predicted", str(gold), "--json", str(out)]
-    assert main([*call, "--html", str(html), "--seen", str(trained), str(gold)]) == 0
+    assert main([*call, "--seen", str(trained), str(gold)]) == 0
     assert json.loads(out.read_text())["groups"]["string"]["unseen"]["entities"]["tp"] == 0
     capsys.readouterr()
-    assert main([*call, "--html", str(html), "--seen", str(trained)]) == 0
+    assert main([*call, "--seen", str(trained)]) == 0
     printed = capsys.readouterr().out
     strings = json.loads(out.read_text())["groups"]["string"]
     assert [strings[group]["entities"]["tp"] for group in ("seen", "unseen")] == [2, 2]
     assert strings["unseen"]["modifiers_relaxed_many"]["recall"] == 1.0
     _, table = printed.split("entities by string")
     assert table.split()[:12] == "P R F1 relaxed R support seen 1.000 1.000 1.000 1.000 2".split()
-    written = printed + out.read_text() + html.read_text()
+    written = printed + out.read_text()
     assert not [e.text for e in GOLD.annotation.entities if e.text.casefold() in written.casefold()]
 
 
@@ -212,7 +212,7 @@ def test_what_the_reader_leaves_out_of_a_training_folder_is_named(few_samples, t
     assert said[1].startswith("--seen, lines of annotation: 1 unknown_label (docs")
 
 
-@pytest.mark.parametrize("option", ["--json", "--html", "--notes", "--errors"])
+@pytest.mark.parametrize("option", ["--json", "--notes", "--errors"])
 def test_a_folder_where_a_file_is_to_be_written_is_named_early(
     option, few_samples, tmp_path, capsys, monkeypatch
 ):

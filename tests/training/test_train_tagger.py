@@ -20,7 +20,7 @@ from spanlake.core.labels import load_labels
 from spanlake.core.types import Annotation, Unit, entity_at, units_of
 from spanlake.corpora import write_brat
 from spanlake.errors import ConfigError, ModelError
-from spanlake.models.tagger import reader
+from spanlake.models.tagger import encoder
 from spanlake.models.tagger.engines import ENCODER
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import WEIGHTS
@@ -52,7 +52,7 @@ def _train(
     return training.train_tagger(notes, eval_notes, config, export=False)
 
 
-def _features(examples: list[Example], encoder: reader.Reader, **options: Any) -> list[Any]:
+def _features(examples: list[Example], encoder: encoder.Reader, **options: Any) -> list[Any]:
     texts, _ = labelled_texts(examples, KIWI, max_pair_distance=60)
     sentences = cut_sentences(texts, encoder.pieces, limit=encoder.limit, stride=8)
     return pack_sentences(sentences, encoder.pieces, limit=encoder.limit, **options)
@@ -205,7 +205,7 @@ def test_graphs_alone_are_read_on_the_cpu_despite_a_gpu(
     copied_tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copied_tagger(leave_out=(WEIGHTS,))
-    monkeypatch.setattr(reader, "_has_gpu", lambda: True)
+    monkeypatch.setattr(encoder, "_has_gpu", lambda: True)
     assert "openvino" in _load(folder).device
     (folder / "linker.bin").unlink()
     with pytest.raises(ModelError, match=r"linker.bin missing"):

@@ -1,10 +1,9 @@
-"""All that an evaluation can say, for the terminal, as JSON and as a page."""
+"""All that an evaluation can say, for the terminal and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from spanlake.scoring import reliability
 from spanlake.scoring.assertions import assertion_counts
@@ -13,8 +12,6 @@ from spanlake.scoring.counts import Counts, Scores
 from spanlake.scoring.evaluation import Evaluation
 from spanlake.scoring.groups import GroupCounts
 from spanlake.scoring.outcomes import score_outcomes
-from spanlake.scoring.page import page
-from spanlake.scoring.paper import paper_lines, paper_scores
 from spanlake.scoring.relation_baselines import relation_baselines
 from spanlake.scoring.scores import (
     assertion_table,
@@ -28,7 +25,7 @@ from spanlake.scoring.scores import (
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """What is said of all notes together; `groups` is by kind, `papers` where they are options.
+    """What is said of all notes together; `groups` is by kind.
 
     `without_rules` are the scores of what the model alone has found, None where no rule has added
     anything. `assertions_among_found` leaves entities out that were missed.
@@ -42,16 +39,13 @@ class EvaluationReport:
     assertions_among_found: Mapping[str, Counts]
     outcomes: Mapping[str, reliability.Outcomes]
     groups: Mapping[str, GroupCounts]
-    papers: Mapping[str, Any]
     notes_in_training_data: list[str] | None
     unread: Mapping[str, int]
     gold_problems: Mapping[str, int]
 
 
-def summarize(
-    evaluation: Evaluation, groups: Mapping[str, GroupCounts], *, papers: bool
-) -> EvaluationReport:
-    """Return all that can be said of an evaluation, the papers' scores where `papers`."""
+def summarize(evaluation: Evaluation, groups: Mapping[str, GroupCounts]) -> EvaluationReport:
+    """Return all that can be said of an evaluation."""
     notes, labels = evaluation.notes, evaluation.labels
     return EvaluationReport(
         scores=evaluation.scores,
@@ -62,19 +56,18 @@ def summarize(
         assertions_among_found=assertion_counts(notes, labels, among_found=True),
         outcomes=score_outcomes(notes, labels),
         groups=groups,
-        papers=paper_scores(evaluation) if papers else {},
         notes_in_training_data=evaluation.notes_in_training_data,
         unread=evaluation.unread,
         gold_problems=evaluation.gold_problems,
     )
 
 
-def printed(found: EvaluationReport, evaluation: Evaluation) -> str:
+def printed(found: EvaluationReport) -> str:
     """Return the tables for a terminal, a blank line between them."""
-    return "\n".join(_tables(found, evaluation))
+    return "\n".join(_tables(found))
 
 
-def _tables(found: EvaluationReport, evaluation: Evaluation) -> Iterator[str]:
+def _tables(found: EvaluationReport) -> Iterator[str]:
     yield table(found.scores, found.baselines)
     if found.without_rules:
         yield rules_table(found.scores, found.without_rules)
@@ -86,8 +79,6 @@ def _tables(found: EvaluationReport, evaluation: Evaluation) -> Iterator[str]:
         yield _unread(found) + "\n"
     if found.outcomes:
         yield "probabilities, and what came true\n" + reliability.lines(found.outcomes) + "\n"
-    if found.papers:
-        yield paper_lines(evaluation, found.papers)
     if "string" in found.groups:
         yield string_table(found.groups["string"])
 
@@ -99,7 +90,6 @@ def _unread(found: EvaluationReport) -> str:
 
 def as_json(found: EvaluationReport) -> dict[str, object]:
     """Return what `spanlake evaluate --json` writes; undefined ratios are None."""
-    papers = {"paper_scorers": found.papers} if found.papers else {}
     return {
         **to_json(found.scores, found.baselines),
         "without_rules": _without_rules(found),
@@ -108,7 +98,6 @@ def as_json(found: EvaluationReport) -> dict[str, object]:
             name: six(one) for name, one in found.assertions_among_found.items()
         },
         "groups": _groups_json(found.groups),
-        **papers,
         "reliability": reliability.to_json(found.outcomes),
         "notes_in_training_data": found.notes_in_training_data,
         "unread_predictions": dict(found.unread),
@@ -130,27 +119,3 @@ def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
         }
         for kind, of_kind in groups.items()
     }
-
-
-def as_page(found: EvaluationReport, scored: Mapping[str, str | None]) -> str:
-    """Return what `spanlake evaluate --html` writes; `scored` names what the scores are of."""
-    names = {"model": "fingerprint of the model"}
-    about = [f"{names.get(name, name)}: {value}" for name, value in scored.items() if value]
-    if scored.get("model"):
-        known = (
-            "an unknown number"
-            if found.notes_in_training_data is None
-            else str(len(found.notes_in_training_data))
-        )
-        about.append(f"Of these notes, the model was trained on {known}.")
-    if found.unread:
-        about.append(_unread(found))
-    return page(
-        found.scores,
-        found.intervals,
-        found.groups,
-        found.baselines,
-        found.assertions,
-        found.outcomes,
-        about,
-    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 BINS = 15
 COVERAGES = (0.5, 0.8, 0.9, 1.0)
-SIDE, GAP = 220, 30  # of a plot, in pixels
 
 Outcomes = tuple[np.ndarray, np.ndarray]  # probabilities, and whether each came true
 
@@ -69,32 +68,3 @@ def to_json(outcomes: Mapping[str, Outcomes]) -> dict[str, object]:
     """Return the `Reliability` of each kind, as JSON gives it back."""
     found = {name: reliability(*one) for name, one in outcomes.items()}
     return {name: asdict(one) for name, one in found.items() if one}
-
-
-def figure(outcomes: Mapping[str, Outcomes]) -> str:
-    """Return an SVG of reliability plots: what was said (x) against what came true (y)."""
-    found = {name: reliability(*one) for name, one in outcomes.items()}
-    return side_by_side([_plot(name, one) if one else "" for name, one in found.items()])
-
-
-def side_by_side(plots: Sequence[str]) -> str:
-    """Return an SVG of plots in a row, each of them a square of `SIDE` with `GAP` around it."""
-    placed = [
-        f'<g transform="translate({GAP + i * (SIDE + GAP)},{GAP})">{plot}</g>'
-        for i, plot in enumerate(plots)
-    ]
-    width, height = GAP + len(plots) * (SIDE + GAP), SIDE + 2 * GAP
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
-        f' font-family="sans-serif" font-size="12">{"".join(placed)}</svg>\n'
-    )
-
-
-def _plot(name: str, found: Reliability) -> str:
-    places = [(SIDE * said, SIDE * (1 - came)) for said, came, _ in found.bins]
-    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#1f5fa8"/>' for x, y in places)
-    return (
-        f'<rect width="{SIDE}" height="{SIDE}" fill="none" stroke="#888"/>'
-        f'<line x1="0" y1="{SIDE}" x2="{SIDE}" y2="0" stroke="#bbb"/>{dots}'
-        f'<text x="0" y="-8">{name} (ECE {found.ece:.3f})</text>'
-    )

@@ -42,7 +42,7 @@ def add_gold(parser: argparse.ArgumentParser) -> None:
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `deliver` obeys."""
+    """Add the options that `write_reports` obeys."""
     parser.add_argument("--json", type=Path, help="write the scores to this file")
     parser.add_argument("--notes", type=Path, help="write the counts of each note to this file")
     parser.add_argument(
@@ -53,15 +53,11 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         help="gold notes of the training: scores of strings that it has seen, and of others",
     )  # fmt: skip
     parser.add_argument("--errors", type=Path, help="write one JSON line a wrong entity, no text")
-    parser.add_argument("--html", type=Path, help="write the scores as a page to this file")
-    parser.add_argument(
-        "--paper-scorers", action="store_true", help="score as two papers do, faults included, too"
-    )
 
 
 def validate_options(options: argparse.Namespace, labels: LabelSet) -> None:
     """Raise DataError for options that cannot be obeyed: a model reads for long."""
-    for path in filter(None, (options.json, options.html, options.notes, options.errors)):
+    for path in filter(None, (options.json, options.notes, options.errors)):
         check_file(path)
     for path in options.seen:
         if not path.exists():
@@ -78,18 +74,16 @@ def write_reports(evaluation: Evaluation, options: argparse.Namespace) -> None:
     or a folder of `options.seen` cannot be read.
     """
     from spanlake.scoring.bootstrap import of_notes, write_notes  # numpy, as the next one
-    from spanlake.scoring.evaluation_report import as_json, as_page, printed, summarize
+    from spanlake.scoring.evaluation_report import as_json, printed, summarize
 
     for whose in ("gold, ", "prediction, "):
         _warn(evaluation.report, whose)
     _warn_of_training_notes(evaluation)
-    found = summarize(evaluation, _groups(evaluation, options), papers=options.paper_scorers)
-    sys.stdout.write(printed(found, evaluation))
+    found = summarize(evaluation, _groups(evaluation, options))
+    sys.stdout.write(printed(found))
     scored = _scored(evaluation, options)
     if options.json:
         _write(options.json, json.dumps({"scored": scored, **as_json(found)}, indent=2) + "\n")
-    if options.html:
-        _write(options.html, as_page(found, scored))
     if options.notes:
         write_notes(of_notes(evaluation.by_note), options.notes)
     if options.errors:
@@ -114,7 +108,7 @@ def _scored(evaluation: Evaluation, options: argparse.Namespace) -> dict[str, st
 
 
 def _groups(evaluation: Evaluation, options: argparse.Namespace) -> dict[str, GroupCounts]:
-    """Return the groups that are options; names on stderr what is left out of `options.seen`."""
+    """Return the groups that are asked for; names on stderr what is left out of `options.seen`."""
     given = read_groups(options.groups) if options.groups else None
     if not options.seen:
         return all_groups(evaluation, given)

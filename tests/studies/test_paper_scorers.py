@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from paper_scorers import kiwi_scores, main, semeval_scores, tag_pairs
 from spanlake.core.labels import LabelSet
 from spanlake.core.types import Annotation, entity_at
-from spanlake.scoring.paper_scorers import kiwi_scores, semeval_scores, tag_pairs
 
 LABELS = LabelSet(name="tiny", main={"problem": "", "drug": ""})
 
@@ -104,3 +104,9 @@ def test_tags_are_those_of_the_words():
     [(ours, theirs)] = tag_pairs([(text, gold, predicted)], LABELS, "main")
     assert list(ours) == tags("B I I .")
     assert list(theirs) == tags(". D E .")
+
+
+def test_the_script_prints_our_scores_beside_theirs(few_samples, capsys):
+    assert main(["--gold", str(few_samples), "--predicted", str(few_samples)]) == 0
+    printed = capsys.readouterr().out
+    assert "ours, strict" in printed and "2411.10020 (Kiwi), exact" in printed

@@ -1,21 +1,28 @@
 """The scorers of two papers with their faults, to set our numbers beside published ones.
 
+python studies/paper_scorers.py --gold GOLD_FOLDER --predicted OUT_FOLDER
+
 Not for choosing anything: the faults are named where they are. Both work on BIO tags over the words
 of `core.bio`, one layer at a time, and both write of an entity by its first and last word.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from spanlake.core.bio import OUTSIDE, decode, encode, words
-from spanlake.core.labels import LabelSet, Layer
+from spanlake.core.labels import LAYERS, LabelSet, Layer, load_labels
 from spanlake.core.types import Annotation, Span
-from spanlake.scoring.counts import LENGTHS
+from spanlake.scoring.counts import LENGTHS, LayerScores
+from spanlake.scoring.evaluation import Evaluation, evaluate_folder
+from spanlake.scoring.scores import six
 
 Tags = Sequence[str]
 TagPair = tuple[Tags, Tags]  # gold and predicted tags of one note's words
@@ -177,3 +184,66 @@ def _ratios(
     if precision is not None and recall is not None:
         f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     return {"precision": precision, "recall": recall, "f1": f1}
+
+
+TITLES = {"main": "entities", "modifier": "modifiers"}  # as in the JSON of the scores
+
+
+def paper_scores(evaluation: Evaluation) -> dict[str, Any]:
+    """Return `kiwi` and `semeval` of `core.paper_scorers` by layer."""
+    texts = [
+        (one.gold.note.note_text, one.gold.annotation, one.predicted) for one in evaluation.notes
+    ]
+    pairs = {TITLES[layer]: tag_pairs(texts, evaluation.labels, layer) for layer in LAYERS}
+    return {
+        title: {"kiwi": kiwi_scores(own), "semeval": semeval_scores(own)}
+        for title, own in pairs.items()
+    }
+
+
+def paper_lines(evaluation: Evaluation, found: Mapping[str, Any]) -> str:
+    """Return a printed table: our scores and theirs, line by line; ends with a newline."""
+    scores = evaluation.scores
+    layers = {"entities": scores.entities, "modifiers": scores.modifiers}
+    lines = [f"{'scorers of papers, with their faults':<38}{'P':>7}{'R':>7}{'F1':>7}"]
+    for title, layer in layers.items():
+        lines.append(title)
+        lines += [_line(name, one) for name, one in _named(layer, found[title])]
+    return "\n".join(lines) + "\n"
+
+
+def _named(layer: LayerScores, theirs: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    kiwi, semeval = theirs["kiwi"], theirs["semeval"]
+    return [
+        ("ours, strict", six(layer.micro.strict)),
+        ("2411.10020 (Kiwi), exact", kiwi["exact"]),
+        ("2504.00664, strict", semeval["strict"]),
+        ("ours, relaxed", six(layer.micro.relaxed)),
+        ("2411.10020 (Kiwi), relaxed", kiwi["relaxed"]),
+        ("2504.00664, partial", semeval["partial"]),
+        *((f"ours, {length} words", six(one)) for length, one in layer.lengths.items()),
+        *((f"2504.00664, {length} words", one) for length, one in semeval["lengths"].items()),
+    ]
+
+
+def _line(name: str, one: Mapping[str, Any]) -> str:
+    ratios = (one[ratio] for ratio in ("precision", "recall", "f1"))
+    return f"  {name:<36}" + "".join("      -" if r is None else f"{r:>7.3f}" for r in ratios)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print our scores of a folder of predictions and those of the two papers' scorers."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--gold", type=Path, required=True)
+    parser.add_argument("--predicted", type=Path, required=True)
+    parser.add_argument("--labels", default="kiwi")
+    arguments = parser.parse_args(argv)
+    labels = load_labels(arguments.labels)
+    evaluation = evaluate_folder(arguments.gold, arguments.predicted, labels)
+    sys.stdout.write(paper_lines(evaluation, paper_scores(evaluation)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
