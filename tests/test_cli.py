@@ -280,7 +280,7 @@ def test_a_file_that_cannot_be_written_is_one_line(samples, tmp_path, capsys):
     assert f"{tmp_path / 'file'}" in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", [[], ["annotate"], ["evaluate"]])
+@pytest.mark.parametrize("command", [[], ["extract"], ["evaluate"]])
 def test_a_help_text_keeps_its_line_breaks_and_names_keys(command, capsys):
     with pytest.raises(SystemExit):
         main([*command, "-h"])

@@ -20,7 +20,8 @@ from spanlake.core.labels import load_labels
 from spanlake.core.types import Annotation, Unit, entity_at, units_of
 from spanlake.corpora import write_brat
 from spanlake.errors import ConfigError, ModelError
-from spanlake.models.tagger import encoder
+from spanlake.models.tagger import encoder as tagger_encoder
+from spanlake.models.tagger.encoder import TaggerEncoder
 from spanlake.models.tagger.engines import ENCODER
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.folder import WEIGHTS
@@ -52,7 +53,7 @@ def _train(
     return training.train_tagger(notes, eval_notes, config, export=False)
 
 
-def _features(examples: list[Example], encoder: encoder.Reader, **options: Any) -> list[Any]:
+def _features(examples: list[Example], encoder: TaggerEncoder, **options: Any) -> list[Any]:
     texts, _ = labelled_texts(examples, KIWI, max_pair_distance=60)
     sentences = cut_sentences(texts, encoder.pieces, limit=encoder.limit, stride=8)
     return pack_sentences(sentences, encoder.pieces, limit=encoder.limit, **options)
@@ -205,7 +206,7 @@ def test_graphs_alone_are_read_on_the_cpu_despite_a_gpu(
     copied_tagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copied_tagger(leave_out=(WEIGHTS,))
-    monkeypatch.setattr(encoder, "_has_gpu", lambda: True)
+    monkeypatch.setattr(tagger_encoder, "_has_gpu", lambda: True)
     assert "openvino" in _load(folder).device
     (folder / "linker.bin").unlink()
     with pytest.raises(ModelError, match=r"linker.bin missing"):
@@ -357,7 +358,7 @@ def test_a_tagger_of_another_label_set_is_no_base(trained, tmp_path: Path) -> No
 
 
 def test_more_context_than_in_training_is_refused(trained) -> None:
-    with pytest.raises(ConfigError, match="context is 1: the model has learnt with 0"):
+    with pytest.raises(ConfigError, match="context is 1: the model was trained with 0"):
         _load(trained[0], context=1)
 
 
