@@ -1,9 +1,9 @@
-"""`jobs/extract.py` with a unit that kills who reads it, once: a worker or its executor.
+"""`jobs/extract.py` with units that kill who reads them, once each.
 
-spark-submit tests/dying_worker.py DEATH TEXT MARK (the job's arguments)
+spark-submit tests/dying_worker.py FOLDER (the job's arguments)
 
-DEATH is `exits` (the worker ends by itself), `killed` (it gets SIGKILL, as for want of memory) or
-`executor` (its JVM gets SIGKILL). The file MARK is made first.
+A worker ends by itself, another gets SIGKILL, as for want of memory, and the JVM of a third one's
+executor gets it. Each leaves a file of its name in the folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ import pyarrow as pa
 
 from spanlake.spark import infer
 
-read_units_of = infer.reader_of
+DEATHS = {
+    "No fever on day 12000.": "exits",
+    "No fever on day 20000.": "killed",
+    "No fever on day 30000.": "executor",
+}
+reader_of = infer.reader_of
 
 
 def parent_of(pid: int) -> int:
@@ -27,9 +32,9 @@ def parent_of(pid: int) -> int:
     return int(stat.rpartition(")")[2].split()[1])
 
 
-def die(death: str, mark: str) -> None:
+def die(death: str, folder: str) -> None:
     try:
-        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        os.close(os.open(f"{folder}/{death}", os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return
     if death == "exits":
@@ -44,13 +49,13 @@ def die(death: str, mark: str) -> None:
 
 
 def dying_reader_of(config_json: str, fingerprint: str) -> object:
-    death, text, mark = sys.argv[1:4]
-    read = read_units_of(config_json, fingerprint)
+    folder = sys.argv[1]
+    read = reader_of(config_json, fingerprint)
 
     def dying(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            if text in batch.column("target").to_pylist():
-                die(death, mark)
+            for text in DEATHS.keys() & set(batch.column("target").to_pylist()):
+                die(DEATHS[text], folder)
             yield batch
 
     return lambda batches: read(dying(batches))
@@ -59,4 +64,4 @@ def dying_reader_of(config_json: str, fingerprint: str) -> object:
 if __name__ == "__main__":
     infer.reader_of = dying_reader_of  # type: ignore[assignment]
     job = runpy.run_path(str(Path(__file__).parents[1] / "jobs" / "extract.py"))
-    sys.exit(job["main"](sys.argv[4:]))
+    sys.exit(job["main"](["extract", *sys.argv[2:]]))
