@@ -13,7 +13,7 @@ import pytest
 
 from spanlake.config.extract import TablesConfig
 from spanlake.spark import leases
-from spanlake.spark.leases import Lease, identity, is_alive, owner_lives, remove
+from spanlake.spark.leases import Lease, dead_runs, identity, is_alive, owner_lives, remove
 from spanlake.spark.tables import Tables
 
 
@@ -69,13 +69,13 @@ def test_runs_have_leases_of_their_own(tables):
     assert not file_of(tables).exists()
 
 
-def test_a_run_that_died_without_a_plan_leaves_nothing_for_ever(tables):
+def test_runs_of_this_machine_s_dead_processes_are_found(tables):
+    assert dead_runs(tables) == []
     stored(tables, {**identity(), "pid": "4194304"})
-    with Lease(tables, "new", pytest.fail) as lease:
-        assert [path.name for path in lease.path.parent.iterdir()] == ["new.json"]
-    stored(tables, {"boot": "another"})
     with Lease(tables, "new", pytest.fail):
-        assert file_of(tables).exists(), "whether a process elsewhere lives is not seen from here"
+        assert dead_runs(tables) == ["r"]
+    stored(tables, {"boot": "another"})
+    assert dead_runs(tables) == [], "whether a process elsewhere lives is not seen from here"
 
 
 def test_a_recycled_process_id_is_another_process():
