@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tiny_models import tiny_base
+
+__all__ = ["tiny_base"]
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTES = ROOT / "lib" / "spanlake" / "samples" / "notes"
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)

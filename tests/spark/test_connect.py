@@ -14,7 +14,7 @@ import pytest
 from spanlake.spark.session import LOCAL
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.spark, pytest.mark.long, pytest.mark.timeout(1200)]
 
 PROGRAM = """
 import json, sys

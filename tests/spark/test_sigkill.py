@@ -164,7 +164,7 @@ def check_so_far(tables, undisturbed):
     print(f"{len(ended)} notes are shown")
 
 
-ROUNDS = [pytest.param("spark", 3, None, marks=pytest.mark.slow)]
+ROUNDS = [pytest.param("spark", 3, None, marks=pytest.mark.long)]
 ROUNDS += [pytest.param("driver", 2, None, marks=pytest.mark.slow)]
 ROUNDS += [pytest.param("spark", 4, i, marks=pytest.mark.long) for i in range(3)]
 ROUNDS += [pytest.param("driver", 2, i, marks=pytest.mark.long) for i in range(4)]
@@ -198,7 +198,7 @@ def runs_done(runs):
     return done[0] if done else None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["spark"])
 def test_workers_and_an_executor_that_die_once_at_a_unit_delay_the_job_only(
     spark, ingested, undisturbed, tmp_path, way
