@@ -4,8 +4,8 @@ python benchmarks/growth.py                     # all sizes, each in a process o
 python benchmarks/growth.py --notes 2000 10000
 python benchmarks/growth.py --fixed             # seconds of small runs in one session
 
-The notes are the first 800 characters of real ones (`--from`, JSON lines with `text`), copied; in
-copies every digit is drawn anew (seeded), so sentences with numbers are new and others repeat. The
+The notes are the first characters (`--characters`) of real ones (`--from`, JSON lines with `text`),
+copied; in copies every digit is drawn anew (seeded), so sentences with numbers are new and others repeat. The
 extractor is the dictionary: nearly all of the time is the dataflow's own. It prints Markdown:
 seconds of wall clock and of processor (of the driver, the JVM and the workers; other work on the
 machine does not count), bytes written to shuffles, memory and Delta commits of each step, and the
@@ -37,7 +37,6 @@ NOTES = ROOT.parent / "shared" / "corpora" / "mtsamples_notes" / "notes.jsonl"
 SIZES = (2_000, 10_000, 40_000)
 STEPS = ("ingest", "plan", "infer", "derive")
 SEED = 42
-CHARACTERS = 800
 
 
 def main() -> None:
@@ -46,33 +45,41 @@ def main() -> None:
     )
     parser.add_argument("--notes", type=int, nargs="+", default=SIZES, metavar="N")
     parser.add_argument("--from", type=Path, default=NOTES, dest="source", metavar="FILE")
+    parser.add_argument(
+        "--characters", type=int, default=800, metavar="N", help="of each note; 0: whole notes"
+    )
     parser.add_argument("--fixed", action="store_true", help="seconds of small runs instead")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(measure_growth(arguments.one, arguments.source, Path(folder))))
+            result = measure_growth(
+                arguments.one, arguments.source, arguments.characters, Path(folder)
+            )
+            print(json.dumps(result))
         return
     print(f"{platform.machine()}, {instruction_sets()}, 2 cores, seed {SEED}\n", flush=True)
     if arguments.fixed:
         with tempfile.TemporaryDirectory() as folder:
-            print_fixed(Path(folder), arguments.source)
+            print_fixed(Path(folder), arguments.source, arguments.characters)
         return
     results = []
     for size in arguments.notes:
         call = [sys.executable, __file__, "--one", str(size), "--from", str(arguments.source)]
+        call += ["--characters", str(arguments.characters)]
         run = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True)
         results.append(json.loads(run.stdout.splitlines()[-1]))
+        say(f"{size} notes: {json.dumps(results[-1])}")
     print_growth(results)
 
 
-def measure_growth(size: int, source: Path, folder: Path) -> dict[str, Any]:
+def measure_growth(size: int, source: Path, characters: int, folder: Path) -> dict[str, Any]:
     """Run the four steps over `size` notes and return what each took."""
     from spanlake.config.extract import ExtractConfig, IngestConfig
     from spanlake.spark.extract import extract
     from spanlake.spark.ingest import ingest
 
-    write_notes(size, source, folder / "notes.jsonl")
+    write_notes(size, source, characters, folder / "notes.jsonl")
     spark, tables = open_tables(folder)
     places = {"tables": {"location": str(folder / "tables")}}
     given = {"format": "jsonl", "path": str(folder / "notes.jsonl")}
@@ -122,10 +129,10 @@ def open_tables(folder: Path) -> tuple[Any, Any]:
     return spark, Tables(spark, TablesConfig(location=str(folder / "tables")))
 
 
-def write_notes(size: int, source: Path, target: Path) -> None:
+def write_notes(size: int, source: Path, characters: int, target: Path) -> None:
     """Write copies of the source's notes with other numbers as JSON lines."""
     with source.open(encoding="utf-8") as file:
-        texts = [json.loads(line)["text"][:CHARACTERS] for line in file]
+        texts = [json.loads(line)["text"][: characters or None] for line in file]
     chance = random.Random(SEED)  # noqa: S311
     with target.open("w", encoding="utf-8") as file:
         for number in range(size):
@@ -205,13 +212,13 @@ def print_growth(results: list[dict[str, Any]]) -> None:
             print(f"| {step} | " + " | ".join(f"{slope:.2f}" for slope in slopes) + " |")
 
 
-def print_fixed(folder: Path, source: Path) -> None:
+def print_fixed(folder: Path, source: Path, characters: int) -> None:
     """Print the seconds and commits of small runs with the model `small`, with the JVM up."""
     from spanlake.config.extract import ExtractConfig, IngestConfig
     from spanlake.spark.extract import extract
     from spanlake.spark.ingest import ingest
 
-    write_notes(330, source, folder / "notes.jsonl")
+    write_notes(330, source, characters, folder / "notes.jsonl")
     lines = (folder / "notes.jsonl").read_text(encoding="utf-8").splitlines()
     spark, tables = open_tables(folder)
     places = {"tables": {"location": str(folder / "tables")}}
