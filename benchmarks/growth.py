@@ -5,7 +5,7 @@ python benchmarks/growth.py --notes 2000 10000
 python benchmarks/growth.py --fixed             # seconds of small runs in one session
 
 The notes are the first characters (`--characters`) of real ones (`--from`, JSON lines with `text`),
-copied; in copies every digit is drawn anew (seeded), so sentences with numbers are new and others repeat. The
+copied; in copies every digit is drawn anew (seeded), so sentences with numbers are new. The
 extractor is the dictionary: nearly all of the time is the dataflow's own. It prints Markdown:
 seconds of wall clock and of processor (of the driver, the JVM and the workers; other work on the
 machine does not count), bytes written to shuffles, memory and Delta commits of each step, and the
