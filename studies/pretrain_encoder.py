@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from spanlake.cli import config_parser, print_training, run_reporting_errors
-from spanlake.config.extract import load_config
+from spanlake.config.base import load_config
 from spanlake.config.train import RunConfig, UnlabelledNotes
 from spanlake.core.bio import words
 from spanlake.core.types import Note

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from spanlake.cli import conclusion, main
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Note
 from spanlake.corpora import read_ann
@@ -31,7 +31,7 @@ def notes(tmp_path):
 def test_annotate_writes_what_the_library_finds(notes, tmp_path):
     assert main(["annotate", str(notes), "--to", str(tmp_path / "out")]) == 0
     labels = load_labels("kiwi")
-    expected = annotate([Note("a", TEXT)], load_extractor(ExtractorConfig()), "")[0].annotation
+    expected = annotate([Note("a", TEXT)], load_extractor(extractor_config()), "")[0].annotation
     written, report = read_ann(tmp_path / "out" / "a.ann", Note("a", TEXT), labels)
     assert expected.entities and not report.problems
     assert {e.key for e in written.annotation.entities} == {e.key for e in expected.entities}

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from spanlake.config.extract import EvaluateConfig, ExtractConfig, IngestConfig, load_config
+from spanlake.config.base import load_config
+from spanlake.config.extract import EvaluateConfig, ExtractConfig, IngestConfig
 from spanlake.config.train import (
     BertTrainConfig,
     DistilConfig,

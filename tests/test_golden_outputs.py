@@ -47,12 +47,12 @@ def extract(notes: Sequence[tuple[str, str]], options: Row) -> list[Row]:
 
     All imports of modules that may move are here: `.ann` files have no scores and assertions.
     """
-    from spanlake.config.extract import ExtractorConfig
+    from spanlake.config.extractors import extractor_config
     from spanlake.core.types import Note
     from spanlake.models import load_extractor
     from spanlake.predict import annotate
 
-    extractor = load_extractor(ExtractorConfig.model_validate(options))
+    extractor = load_extractor(extractor_config(**options))
     results = annotate([Note(*note) for note in notes], extractor, "")
     return [
         {

@@ -29,14 +29,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from spanlake import __version__
-from spanlake.config.base import codec_of, told_keys
-from spanlake.config.extract import (
-    EvaluateConfig,
-    ExtractConfig,
-    IngestConfig,
-    TablesConfig,
-    load_config,
-)
+from spanlake.config.base import codec_of, load_config, told_keys
+from spanlake.config.extract import EvaluateConfig, ExtractConfig, IngestConfig, TablesConfig
 from spanlake.config.train import (
     BertTrainConfig,
     DistilConfig,

@@ -2,14 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from spanlake.config.base import codec_of, read_values
-from spanlake.config.extract import (
-    EvaluateConfig,
-    ExtractConfig,
-    ExtractorConfig,
-    IngestConfig,
-    load_config,
-)
+from spanlake.config.base import codec_of, load_config, read_values
+from spanlake.config.extract import EvaluateConfig, ExtractConfig, IngestConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.config.train import (
     REMOVED_KEYS,
     RENAMED_KEYS,
@@ -57,10 +52,13 @@ def test_a_schema_is_given_by_its_own_name(conf):
         ("- a\n- b", "expected keys and values"),
         ("tables: [", r"not YAML: line 1: .*$"),
         ("tables: {location: t}\nextractor: {stride: 200}", "less than half"),
-        ("tables: {location: t}\nextractor: {label_map: {P: problem}}", "nothing for kind: tagger"),
+        (
+            "tables: {location: t}\nextractor: {label_map: {P: problem}}",
+            "label_map is a key of kind: bert, not of kind: tagger",
+        ),
         (
             "tables: {location: t}\nextractor: {kind: bert, model: m, entity_threshold: 0.9}",
-            r"extractor\.entity_threshold changes nothing for kind: bert",
+            "extractor.entity_threshold is a key of kind: tagger, not of kind: bert",
         ),
     ],
 )
@@ -77,7 +75,7 @@ def test_a_file_that_is_not_utf_8_is_refused(conf):
 
 
 def test_a_section_given_as_a_value_is_refused_with_its_keys(conf):
-    with pytest.raises(ConfigError, match="extractor is a section, found 'x'; its keys: kind, "):
+    with pytest.raises(ConfigError, match="extractor is a section, found 'x'; its keys: "):
         load_config(ExtractConfig, conf("tables: {location: t}"), ["extractor=x"])
 
 
@@ -168,10 +166,10 @@ def test_executors_are_given_absolute_paths(tmp_path, monkeypatch):
     (tmp_path / "mine.yml").touch()
     (tmp_path / "kiwi").touch()  # a bundled set's name is no path, whatever lies here
     monkeypatch.chdir(tmp_path)
-    given = ExtractorConfig(models=("model", "some/name"), labels="mine.yml").located()
+    given = extractor_config(models=("model", "some/name"), labels="mine.yml").located()
     assert given.models == (str(tmp_path / "model"), "some/name")
     assert given.labels == str(tmp_path / "mine.yml")
-    assert ExtractorConfig().located() == ExtractorConfig()
+    assert extractor_config().located() == extractor_config()
 
 
 def test_a_codec_that_is_none_of_text_is_refused():

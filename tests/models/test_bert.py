@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import ExtractorConfig, extractor_config
 from spanlake.core.bio import words
 from spanlake.core.types import Entity, Extraction, Unit, entity_at
 from spanlake.errors import OffsetError
+from spanlake.models import model_fingerprint
 from spanlake.models.bert import Bert
-from spanlake.models.checkpoints import fingerprint_of_config
 
 pytestmark = pytest.mark.model
 pytest.importorskip("torch", reason="needs the infer extra")
@@ -50,7 +50,7 @@ def _config(folder: Path, **options) -> ExtractorConfig:
         "device": "cpu",
         "precision": "fp32",
     }
-    return ExtractorConfig.model_validate(values | options)
+    return extractor_config(**(values | options))
 
 
 def _same(one: list[Extraction], other: list[Extraction]) -> None:
@@ -245,12 +245,12 @@ def test_the_fingerprint_changes_with_answers_only_and_needs_no_torch(
         _config(tiny_bert, label_map={"x": "problem"}),
         _config(tiny_bert, model=None, main=str(tiny_bert / "main")),
     ]
-    assert {fingerprint_of_config(config) for config in same} == {bert.fingerprint}
-    assert len({fingerprint_of_config(c) for c in other} | {bert.fingerprint}) == 5
+    assert {model_fingerprint(config) for config in same} == {bert.fingerprint}
+    assert len({model_fingerprint(c) for c in other} | {bert.fingerprint}) == 5
     code = (
-        "import sys; from spanlake.config.extract import ExtractorConfig;"
-        "from spanlake.models.checkpoints import fingerprint_of_config as f;"
-        f"print(f(ExtractorConfig.model_validate({json.loads(bert.config.model_dump_json())!r})));"
+        "import sys; from spanlake.config.extractors import extractor_config;"
+        "from spanlake.models.bert import fingerprint as f;"
+        f"print(f(extractor_config(**{json.loads(bert.config.model_dump_json())!r})));"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

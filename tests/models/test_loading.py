@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.core.types import Unit
 from spanlake.errors import ConfigError, ModelError
 from spanlake.models.bert import Bert
@@ -23,7 +23,7 @@ def copy(tiny_bert: Path, tmp_path: Path) -> Path:
 
 
 def _load(**options) -> Bert:
-    return Bert(ExtractorConfig.model_validate({"kind": "bert", "device": "cpu", **options}))
+    return Bert(extractor_config(**{"kind": "bert", "device": "cpu", **options}))
 
 
 def test_a_changed_file_is_refused_and_named(copy: Path) -> None:
@@ -163,11 +163,11 @@ def test_a_word_has_the_pieces_that_it_has_in_running_text(tmp_path: Path) -> No
 def test_without_torch_the_extra_to_install_is_named(tiny_bert: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from spanlake.config.extract import ExtractorConfig\n"
+        "from spanlake.config.extractors import extractor_config\n"
         "from spanlake.errors import ModelError\n"
         "from spanlake.models.bert import Bert\n"
         "try:\n"
-        f"    Bert(ExtractorConfig(kind='bert', model={str(tiny_bert)!r}))\n"
+        f"    Bert(extractor_config(kind='bert', model={str(tiny_bert)!r}))\n"
         "except ModelError as error:\n"
         "    print(error)\n"
     )

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.core.types import Unit
 from spanlake.corpora import read_brat
 from spanlake.errors import ModelError
@@ -31,7 +31,7 @@ print(code, sorted(name for name in heavy if sys.modules.get(name)))
 
 
 def test_it_reads_a_plain_sentence() -> None:
-    small = load_extractor(ExtractorConfig(device="cpu"))
+    small = load_extractor(extractor_config(device="cpu"))
     text = "Patient denies chest pain. Takes aspirin 81 mg daily."
     [answer] = small.extract([Unit(text)])
     found = {(e.text, e.label) for e in answer.entities}
@@ -43,16 +43,16 @@ def test_it_reads_a_plain_sentence() -> None:
 def test_it_has_a_name_which_a_folder_may_have_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = load_extractor(ExtractorConfig(device="cpu"))
+    small = load_extractor(extractor_config(device="cpu"))
     monkeypatch.chdir(tmp_path)
-    named = ExtractorConfig(model="small", device="cpu")
+    named = extractor_config(model="small", device="cpu")
     assert load_extractor(named).fingerprint == small.fingerprint
-    twice = load_extractor(ExtractorConfig(models=("small", "small"), device="cpu"))
+    twice = load_extractor(extractor_config(models=("small", "small"), device="cpu"))
     assert twice.fingerprint != small.fingerprint
     (tmp_path / "small").mkdir()
     with pytest.raises(ModelError, match="not a tagger model"):
         load_extractor(named)
-    assert load_extractor(ExtractorConfig(device="cpu")).fingerprint == small.fingerprint
+    assert load_extractor(extractor_config(device="cpu")).fingerprint == small.fingerprint
 
 
 def test_it_is_no_larger_than_promised_and_names_no_place_of_its_making() -> None:
@@ -68,7 +68,7 @@ def test_it_is_no_larger_than_promised_and_names_no_place_of_its_making() -> Non
 def test_it_beats_the_dictionary_on_the_bundled_notes(samples: Path) -> None:
     scores = {}
     for kind in ("tagger", "dictionary"):
-        model = load_extractor(ExtractorConfig(kind=kind, device="cpu"))
+        model = load_extractor(extractor_config(kind=kind, device="cpu"))
         notes, _ = read_brat(samples, model.labels)
         scores[kind] = pooled(score_extractor(notes, model), model.labels)
     small, dictionary = scores["tagger"], scores["dictionary"]

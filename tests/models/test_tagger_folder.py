@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.errors import ConfigError, ModelError
 from spanlake.models import load_extractor, model_fingerprint
 from spanlake.models.decoding import Calibration
@@ -64,25 +64,25 @@ print(np.array_equal(encode(small), right))
 
 def test_every_option_that_changes_answers_changes_the_fingerprint() -> None:
     assert OTHERWISE.keys() == set(ANSWER_OPTIONS)
-    configs = [ExtractorConfig(**{name: value}) for name, value in OTHERWISE.items()]
-    found = {model_fingerprint(config) for config in (ExtractorConfig(), *configs)}
+    configs = [extractor_config(**{name: value}) for name, value in OTHERWISE.items()]
+    found = {model_fingerprint(config) for config in (extractor_config(), *configs)}
     assert len(found) == 1 + len(OTHERWISE)
 
 
 def test_temperatures_of_a_configuration_stand_for_the_model_s_own() -> None:
     given = {"tags": [1.2, 1.1], "pairs": 2.0}
-    own = load_extractor(ExtractorConfig(device="cpu")).calibration
-    twice = ExtractorConfig(models=("small", "small"), device="cpu")
+    own = load_extractor(extractor_config(device="cpu")).calibration
+    twice = extractor_config(models=("small", "small"), device="cpu")
     assert load_extractor(twice).calibration == own  # the mean of its members'
-    scaled = ExtractorConfig(models=("small", "small"), calibration=given, device="cpu")
+    scaled = extractor_config(models=("small", "small"), calibration=given, device="cpu")
     assert load_extractor(scaled).calibration == Calibration((1.2, 1.1), 2.0) != own
     with pytest.raises(ConfigError, match=r"extractor\.calibration\.tags: kiwi has 2 layers"):
-        model_fingerprint(ExtractorConfig(calibration={"tags": [1.2]}))
+        model_fingerprint(extractor_config(calibration={"tags": [1.2]}))
 
 
 def test_a_longer_window_than_was_trained_is_no_other_reading() -> None:
-    longer = ExtractorConfig(max_tokens=512)
-    assert model_fingerprint(longer) == model_fingerprint(ExtractorConfig())
+    longer = extractor_config(max_tokens=512)
+    assert model_fingerprint(longer) == model_fingerprint(extractor_config())
 
 
 def test_a_folder_without_its_tokenizer_says_what_is_missing(tmp_path: Path) -> None:
@@ -90,12 +90,12 @@ def test_a_folder_without_its_tokenizer_says_what_is_missing(tmp_path: Path) -> 
         if path.name != "tokenizer.json":
             (tmp_path / path.name).symlink_to(path)
     with pytest.raises(ModelError, match=r"tokenizer\.json is missing: copy the whole folder"):
-        model_fingerprint(ExtractorConfig(model=str(tmp_path)))
+        model_fingerprint(extractor_config(model=str(tmp_path)))
 
 
 def test_a_folder_that_is_no_model_is_told_so_in_the_words_of_its_kind(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"not a tagger model that Spanlake trained$"):
-        load_extractor(ExtractorConfig(model=str(tmp_path)))
+        load_extractor(extractor_config(model=str(tmp_path)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")

@@ -9,7 +9,8 @@ import pytest
 from pyspark import SparkContext
 
 from notes_source import jsonl_source
-from spanlake.config.extract import ExtractConfig, ExtractorConfig, TablesConfig
+from spanlake.config.extract import ExtractConfig, TablesConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.core.assemble import DERIVE_VERSION
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Note
@@ -36,7 +37,7 @@ OPTIONS = {"driver": {}, "spark": {"driver_notes": 0, "slices": 2}}
 
 
 def _config(tables, **options):
-    dictionary = ExtractorConfig(kind="dictionary")
+    dictionary = extractor_config(kind="dictionary")
     return ExtractConfig(tables=tables.config, extractor=dictionary, **options)
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.model
 pytest.importorskip("accelerate", reason="needs the train extra")
 pytest.importorskip("openvino", reason="needs the cpu extra")
 
-from spanlake.config.extract import ExtractorConfig  # noqa: E402
+from spanlake.config.extractors import ExtractorConfig, extractor_config  # noqa: E402
 from spanlake.config.train import TaggerTrainConfig  # noqa: E402
 from spanlake.core.types import Note  # noqa: E402
 from spanlake.models import load_extractor  # noqa: E402
@@ -43,7 +43,7 @@ def extractor(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Extr
     recipe = {"model": str(tiny_base), "train_data": "notes", "output_dir": to, **shape, **rates}
     train_tagger(GOLD, [], TaggerTrainConfig.model_validate(recipe))
     reading = {"model": to, "entity_threshold": 0.0, "context": 1, **shape}
-    return ExtractorConfig.model_validate(reading)
+    return extractor_config(**reading)
 
 
 @pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.slow)])

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from notes_source import jsonl_source
-from spanlake.config.extract import ExtractorConfig, TablesConfig
+from spanlake.config.extractors import TablesConfig, extractor_config
 from spanlake.core.types import Extraction, Unit, units_of
 from spanlake.errors import DataError, PlanError
 from spanlake.spark import infer, leases, plan, small_runs
@@ -243,4 +243,4 @@ def test_the_slots_are_what_the_settings_tell(spark):
 class _Options:
     def __init__(self, slices):
         self.slices = slices
-        self.extractor = ExtractorConfig(kind="dictionary")
+        self.extractor = extractor_config(kind="dictionary")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from spanlake.config.extract import IngestConfig, load_config
+from spanlake.config.base import load_config
+from spanlake.config.extract import IngestConfig
 from spanlake.core.types import NOTE_COLUMNS
 from spanlake.errors import ConfigError, DataError
 from spanlake.spark import files

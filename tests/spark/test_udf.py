@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pyspark.errors import PythonException
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Note
 from spanlake.models.dictionary import Dictionary
@@ -15,7 +15,7 @@ TEXTS = ["No fever.\nTakes aspirin 81 mg daily.", None, "", "Severe headache \U0
 
 @pytest.fixture
 def answers(spark):
-    register(spark, ExtractorConfig(kind="dictionary"))
+    register(spark, extractor_config(kind="dictionary"))
     frame = spark.createDataFrame([(i, text) for i, text in enumerate(TEXTS)], "i int, t string")
     frame.createOrReplaceTempView("texts")
     return spark.sql("SELECT t, spanlake_extract(t) AS found FROM texts ORDER BY i").collect()

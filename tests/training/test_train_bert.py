@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gold_notes import NOTES, gold_note
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.config.train import BertTrainConfig
 from spanlake.core.types import Relation, Unit
 from spanlake.errors import DataError
@@ -33,7 +33,7 @@ def _config(base: Path, to: Path, **options) -> BertTrainConfig:
 
 def _answers(folder: Path) -> list:
     config = {"kind": "bert", "model": str(folder), "max_tokens": 32, "stride": 8}
-    bert = Bert(ExtractorConfig.model_validate(config))
+    bert = Bert(extractor_config(**config))
     return bert.extract([Unit(gold.note.note_text) for gold in NOTES])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import ExtractorConfig, extractor_config
 from spanlake.config.train import TaggerTrainConfig
 
 WINDOWS = {"max_tokens": 32, "stride": 8}
@@ -27,4 +27,4 @@ def tiny_config(base: Path | str, output_dir: Path, **options: Any) -> TaggerTra
 def tagger_at(folder: Path | str, **options: Any) -> ExtractorConfig:
     """Return the configuration that reads with a tiny tagger."""
     values = {"kind": "tagger", "model": str(folder), **WINDOWS}
-    return ExtractorConfig.model_validate(values | options)
+    return extractor_config(**(values | options))

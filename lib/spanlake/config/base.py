@@ -5,17 +5,23 @@ from __future__ import annotations
 import codecs
 import difflib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spanlake.errors import ConfigError
 
 MOST_TOLD = 4  # of what is wrong in a file
 HASH = "\ufdd0"  # stands for #: a code point that is no character, and that YAML allows
+
+
+class Model(BaseModel):
+    """Base of every section: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Loader(yaml.SafeLoader):
@@ -36,6 +42,23 @@ class Loader(yaml.SafeLoader):
 def read_yaml(text: str) -> Any:
     """Return what a YAML text holds; raises YAMLError, also for a key that is there twice."""
     return yaml.load(text, Loader)  # noqa: S506  # a SafeLoader
+
+
+C = TypeVar("C", bound=Model)
+
+
+def load_config(kind: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
+    """Read a YAML file, apply ``key.sub=value`` overrides (values are YAML) and check the whole.
+
+    With no path the defaults are used. Raises ConfigError that names the file, the key and,
+    for an unknown key, the nearest known one.
+    """
+    values = read_values(path, overrides)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        where = path or "configuration"
+        raise ConfigError(f"{where}: " + "; ".join(explained(kind, error))) from None
 
 
 def read_values(path: str | Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -127,13 +150,12 @@ def refuse_old_keys(values: Any, renamed: Mapping[str, str], removed: Sequence[s
 def known_keys(kind: type[BaseModel], section: str = "") -> list[str]:
     """Return the full names of all keys of a configuration, those of its sections included."""
     found = []
-    for name in _keys_at(kind, ()):
-        try:
-            _keys_at(kind, (name,))
-        except (StopIteration, KeyError):  # no section
-            found.append(f"{section}{name}")
-        else:
-            found += known_keys(_section(kind, name), f"{section}{name}.")
+    for name, field in kind.model_fields.items():
+        sections = _models_of(field.annotation)
+        key = f"{section}{field.alias or name}"
+        found += [key] if not sections or section else []
+        if not section:  # a section inside a section is documented, not listed
+            found += dict.fromkeys(k for model in sections for k in known_keys(model, f"{key}."))
     return found
 
 
@@ -157,45 +179,86 @@ def explained(kind: type[BaseModel], error: ValidationError) -> list[str]:
 
 
 def _explain_one(kind: type[BaseModel], problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+    sections, place = _walk(kind, problem["loc"])
+    name = ".".join(map(str, place))
+    if problem["type"].startswith("union_tag"):
+        return f"{name}.kind is {problem['ctx'].get('tag')!r}; known: {_kinds(sections)}"
     if problem["type"] == "model_type" and place:
-        keys = ", ".join(_keys_at(kind, problem["loc"]))
-        return f"{place} is a section, found {problem['input']!r}; its keys: {keys}"
+        return f"{name} is a section, found {problem['input']!r}; its keys: {_listed(sections)}"
     if problem["type"] != "extra_forbidden":
-        return f"{place or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
-    known = _keys_at(kind, problem["loc"][:-1])
-    near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-    near = near or _in_sections(kind, place)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key {place!r}; {hint}"
+        return f"{name or 'the file'}: {problem['msg'].removeprefix('Value error, ')}"
+    *parents, key = problem["loc"]
+    of_kind = ""
+    if parents:
+        [*_, parent] = place[:-1] or [""]
+        others = [m for m in _siblings(kind, parents) if key in _keys(m)]
+        if others:
+            return f"{name} is a key of kind: {_kinds(others)}, not of kind: {parents[-1]}"
+        of_kind = f" of kind: {parents[-1]}" if parent != parents[-1] else ""
+    sections, _ = _walk(kind, parents)
+    known = [known_key for model in sections for known_key in _keys(model)]
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    near = near or _in_sections(kind, str(key))
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys{of_kind}: {', '.join(known)}"
+    return f"unknown key {name!r}; {hint}"
+
+
+def _walk(kind: type[BaseModel], loc: Sequence[Any]) -> tuple[list[type[BaseModel]], list[str]]:
+    """Return the models of the section at a place of pydantic's, and the place as it is written.
+
+    Pydantic's place names the kind of a section that is one of several kinds.
+    """
+    models, place = [kind], list[str]()
+    for part in loc:
+        chosen = [model for model in models if part in _kind_values(model)]
+        if isinstance(part, int) or (chosen and part not in _keys(models[0])):
+            models = chosen or models
+            continue
+        place.append(str(part))
+        fields = [m.model_fields[part] for m in models if part in m.model_fields]
+        models = [model for field in fields for model in _models_of(field.annotation)]
+    return models, place
+
+
+def _siblings(kind: type[BaseModel], loc: Sequence[Any]) -> list[type[BaseModel]]:
+    """Return the models of the other kinds of a section."""
+    of_kind, place = _walk(kind, loc)
+    models, _ = _walk(kind, place)
+    return [model for model in dict.fromkeys(models) if model not in of_kind]
+
+
+def _kind_values(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def _kinds(models: Iterable[type[BaseModel]]) -> str:
+    return ", ".join(dict.fromkeys(value for model in models for value in _kind_values(model)))
+
+
+def _listed(models: Iterable[type[BaseModel]]) -> str:
+    return ", ".join(dict.fromkeys(key for model in models for key in _keys(model)))
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _in_sections(kind: type[BaseModel], key: str) -> list[str]:
     """Return the full names of a key that stands in sections, where it was given without one."""
-    found = []
-    for section in kind.model_fields:
-        try:
-            keys = _keys_at(kind, (section,))
-        except StopIteration:  # no section
-            continue
-        found += [f"{section}.{key}"] * (key in keys)
-    return found
+    return [
+        f"{name}.{key}"
+        for name, field in kind.model_fields.items()
+        if any(key in _keys(model) for model in _models_of(field.annotation))
+    ]
 
 
-def _keys_at(kind: type[BaseModel], place: Sequence[Any]) -> list[str]:
-    """Return the keys of the section at `place`, by walking down the pydantic models."""
-    for part in place:
-        if isinstance(part, int):  # the number of a list's item, whose keys are the list's
-            continue
-        kind = _section(kind, str(part))
-    return [field.alias or name for name, field in kind.model_fields.items()]
-
-
-def _section(kind: type[BaseModel], name: str) -> type[BaseModel]:
-    """Return the model of a section; raises StopIteration where the key is none."""
-    annotation: Any = kind.model_fields[name].annotation
-    options = (annotation, *getattr(annotation, "__args__", ()))
-    return next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a field may hold: a section, or one of several kinds of it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    models = [model for part in get_args(annotation) for model in _models_of(part)]
+    return list(dict.fromkeys(models))
 
 
 def codec_of(encoding: str) -> str:

@@ -5,30 +5,13 @@ A file holds exactly one job's configuration. Unknown keys are refused with the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from spanlake.config.base import codec_of, explained, read_values, refuse_old_keys
-from spanlake.core.labels import is_path
+from spanlake.config.base import Model, codec_of
+from spanlake.config.extractors import ExtractorConfig, TaggerConfig
 from spanlake.core.types import NOTE_COLUMNS
-from spanlake.errors import ConfigError
-
-
-class Model(BaseModel):
-    """Base of every section: frozen, and strict about its keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TablesConfig(Model):
@@ -136,105 +119,6 @@ class IngestConfig(Model):
     removed_share: float = Field(0.1, ge=0, le=1)
 
 
-# Options that would change nothing for the other kinds; device and batches are told to anyone.
-KINDS_OF = {
-    "label_map": ("bert",),
-    "max_pair_tokens": ("bert",),
-    "calibration": ("tagger",),
-    "entity_threshold": ("tagger",),
-    "relation_threshold": ("tagger",),
-    "pair_threshold": ("bert", "tagger"),
-    "max_pair_distance": ("bert", "tagger"),
-    "max_tokens": ("bert", "tagger"),
-    "stride": ("bert", "tagger"),
-}
-
-
-class Temperatures(Model):
-    """What a tagger's probabilities are divided by in logits (`jobs/crossvalidate.py` fits them).
-
-    `tags` has one a layer, in order. Given in a configuration, they stand for the model's own.
-    """
-
-    tags: tuple[Annotated[float, Field(gt=0)], ...]
-    pairs: float = Field(1.0, gt=0)
-
-
-RENAMED_KEYS = {"batch_tokens": "max_tokens_per_batch", "max_pair_words": "max_pair_distance"}
-
-
-class ExtractorConfig(Model):
-    """Which model reads the notes, and how. Device and batch size never change an answer."""
-
-    kind: Literal["dictionary", "bert", "tagger"] = "tagger"
-    labels: str = "kiwi"
-    model: str | None = None
-    models: tuple[str, ...] | None = Field(None, min_length=1)  # of an ensemble of taggers
-    main: str | None = None
-    modifier: str | None = None
-    relation: str | None = None
-    label_map: dict[str, str] = Field(default_factory=dict)
-    context: int = Field(0, ge=0, le=8)  # sentences on each side that the tagger sees as well
-    max_tokens: int = Field(256, ge=16, le=8192)
-    stride: int = Field(64, ge=0)
-    max_pair_distance: int = Field(20, ge=1)
-    max_pair_tokens: int = Field(48, ge=16)
-    pair_threshold: float = Field(0.5, ge=0, le=1)
-    entity_threshold: float = Field(0.4, ge=0, le=1)
-    relation_threshold: float = Field(0.4, ge=0, le=1)
-    calibration: Temperatures | None = None
-    max_tokens_per_batch: int = Field(4096, ge=16)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_old_keys(cls, values: Any) -> Any:
-        return refuse_old_keys(values, RENAMED_KEYS)
-
-    @model_validator(mode="after")
-    def _fits_kind(self) -> ExtractorConfig:
-        paths = (self.model, self.main, self.modifier, self.relation)
-        if self.kind == "dictionary" and any(paths):
-            raise ValueError("the dictionary takes no model, main, modifier or relation")
-        if self.kind == "bert" and not any(paths):
-            raise ValueError("bert needs extractor.model (a trained folder), or main and others")
-        if self.kind == "tagger" and any(paths[1:]):
-            raise ValueError("the tagger is one model: give extractor.model, or none for `small`")
-        if self.models and (self.kind != "tagger" or self.model):
-            raise ValueError("extractor.models is an ensemble of taggers, and excludes model")
-        if self.context and self.kind != "tagger":
-            raise ValueError(f"extractor.context is a tagger's; {self.kind} reads sentences alone")
-        if self.kind == "bert" and self.model and any(paths[1:]):
-            raise ValueError("give extractor.model, or main/modifier/relation, not both")
-        if self.stride * 2 >= self.max_tokens:
-            raise ValueError("extractor.stride must be less than half of extractor.max_tokens")
-        for name, kinds in KINDS_OF.items():
-            if self.kind not in kinds and getattr(self, name) != _default_of(type(self), name):
-                raise ValueError(f"extractor.{name} changes nothing for kind: {self.kind}")
-        return self
-
-    def located(self) -> ExtractorConfig:
-        """Return the same with absolute paths: executors do not run in the driver's folder."""
-        named = {part: getattr(self, part) for part in ("model", "main", "modifier", "relation")}
-        there = {part: path for part, path in named.items() if path and Path(path).is_dir()}
-        found: dict[str, Any] = {part: _absolute(path) for part, path in there.items()}
-        if self.models:
-            found["models"] = tuple(map(_absolute, self.models))
-        if is_path(self.labels):
-            found["labels"] = str(Path(self.labels).resolve())
-        return self.model_copy(update=found)
-
-
-def _default_of(kind: type[BaseModel], name: str) -> Any:
-    return kind.model_fields[name].get_default(call_default_factory=True)
-
-
-def _absolute(name: str) -> str:
-    """Return the absolute path of a folder; a Hugging Face name stays what it is."""
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
-
-
 class ExtractConfig(Model):
     """`jobs/extract.py`: `notes` into `entities` and `relations`.
 
@@ -244,7 +128,7 @@ class ExtractConfig(Model):
     """
 
     tables: TablesConfig
-    extractor: ExtractorConfig = ExtractorConfig()
+    extractor: ExtractorConfig = TaggerConfig()
     where: str | None = None
     slices: int | None = Field(None, ge=1, le=100_000)
     driver_notes: int = Field(2000, ge=0)
@@ -257,20 +141,3 @@ class EvaluateConfig(ExtractConfig):
     """An extract configuration, of which the extractor is used; tables may be missing."""
 
     tables: TablesConfig | None = None  # type: ignore[assignment]
-
-
-C = TypeVar("C", bound=Model)
-
-
-def load_config(kind: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
-    """Read a YAML file, apply ``key.sub=value`` overrides (values are YAML) and check the whole.
-
-    With no path the defaults are used. Raises ConfigError that names the file, the key and,
-    for an unknown key, the nearest known one.
-    """
-    values = read_values(path, overrides)
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        where = path or "configuration"
-        raise ConfigError(f"{where}: " + "; ".join(explained(kind, error))) from None

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from spanlake.config.base import read_values, refuse_old_keys
-from spanlake.config.extract import Model, load_config
+from spanlake.config.base import Model, load_config, read_values, refuse_old_keys
 from spanlake.errors import ConfigError
 
 RENAMED_KEYS = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Protocol
 
-from spanlake.config.extract import ExtractorConfig
-from spanlake.core.labels import LabelSet, load_labels
+from spanlake.config.extractors import ExtractorConfig
+from spanlake.core.labels import LabelSet
 from spanlake.core.types import Entity, Extraction, Relation, Unit
 from spanlake.models.stats import Stats
 
@@ -37,30 +38,23 @@ class Extractor(Protocol):
         ...
 
 
+# Each module has `load(config)`, and `fingerprint(config)`, which needs no torch.
+EXTRACTORS = {
+    "dictionary": "spanlake.models.dictionary",
+    "tagger": "spanlake.models.tagger.extractor",
+    "bert": "spanlake.models.bert",
+    "llama_markup": "spanlake.models.llama.extractor",
+    "llama_bio": "spanlake.models.llama.extractor",
+    "cascade": "spanlake.models.cascade",
+}
+
+
 def load_extractor(config: ExtractorConfig) -> Extractor:
     """Load the configured extractor; raises ModelError when its weights or packages are missing."""
-    if config.kind == "dictionary":
-        from spanlake.models.dictionary import Dictionary
-
-        return Dictionary(load_labels(config.labels))
-    if config.kind == "tagger":
-        from spanlake.models.tagger.extractor import OnePassTagger
-
-        return OnePassTagger(config)
-    from spanlake.models.bert import Bert
-
-    return Bert(config)
+    extractor: Extractor = import_module(EXTRACTORS[config.kind]).load(config)
+    return extractor
 
 
 def model_fingerprint(config: ExtractorConfig) -> str:
     """Return the extractor's fingerprint without its weights: the driver may have no torch."""
-    if config.kind == "dictionary":
-        return load_extractor(config).fingerprint
-    if config.kind == "tagger":
-        from spanlake.models.tagger.folder import fingerprint, locate
-
-        labels = load_labels(config.labels)
-        return fingerprint(locate(config, labels), config, labels)
-    from spanlake.models.checkpoints import fingerprint_of_config
-
-    return fingerprint_of_config(config)
+    return str(import_module(EXTRACTORS[config.kind]).fingerprint(config))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import BertConfig
 from spanlake.core.bio import words
 from spanlake.core.labels import LAYERS, Layer, load_labels
 from spanlake.core.types import Entity, Extraction, Relation, Span, Unit, check_offsets
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from spanlake.models.tagging import Tagger
 
 
+def load(config: BertConfig) -> Bert:
+    """Return the extractor of a configuration."""
+    return Bert(config)
+
+
+def fingerprint(config: BertConfig) -> str:
+    """Return the hash of all that can change an answer, without loading weights."""
+    return checkpoints_fingerprint(locate(config), config)
+
+
 class Bert:
     """Reads units' targets (context around them is not looked at); one instance a process.
 
@@ -35,7 +45,7 @@ class Bert:
 
     context = 0
 
-    def __init__(self, config: ExtractorConfig) -> None:
+    def __init__(self, config: BertConfig) -> None:
         self.config = config
         self.labels = load_labels(config.labels)
         self.stats = Stats()

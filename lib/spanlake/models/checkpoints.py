@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import BertConfig
 from spanlake.core.labels import LabelSet, labels_digest, load_labels
 from spanlake.errors import ModelError
 from spanlake.models.loading import (
@@ -55,7 +55,7 @@ class Checkpoints:
     training_text_hashes: frozenset[str] | None = None
 
 
-def locate(config: ExtractorConfig) -> Checkpoints:
+def locate(config: BertConfig) -> Checkpoints:
     """Find the checkpoints that `config` names, and check them against their manifest.
 
     Raises ModelError when one is missing, a file is not what the manifest says, or the model was
@@ -69,16 +69,11 @@ def locate(config: ExtractorConfig) -> Checkpoints:
     return Checkpoints(folders, file_digests(folders))
 
 
-def fingerprint_of_config(config: ExtractorConfig) -> str:
+def checkpoints_fingerprint(checkpoints: Checkpoints, config: BertConfig) -> str:
     """Return the hash of all that can change an answer: files, options, labels, our own version.
 
-    Device and batch size are not among it. Reads the files, but loads no weights.
+    Device and batch size are not among it.
     """
-    return checkpoints_fingerprint(locate(config), config)
-
-
-def checkpoints_fingerprint(checkpoints: Checkpoints, config: ExtractorConfig) -> str:
-    """Return `fingerprint_of_config` for checkpoints that are already located."""
     options = config.model_dump(include=set(ANSWER_OPTIONS))
     labels = load_labels(config.labels)
     parts = {
@@ -91,7 +86,7 @@ def checkpoints_fingerprint(checkpoints: Checkpoints, config: ExtractorConfig) -
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _trained(top: Path, labels: LabelSet, config: ExtractorConfig) -> Checkpoints:
+def _trained(top: Path, labels: LabelSet, config: BertConfig) -> Checkpoints:
     manifest = read_manifest(top, KIND, HINT)
     check_labels(top, manifest, labels)
     folders = parts_of(top)

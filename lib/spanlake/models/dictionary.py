@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from spanlake.config.extractors import DictionaryConfig
 from spanlake.core.bio import WORD
-from spanlake.core.labels import LabelSet, Layer, labels_digest
+from spanlake.core.labels import LabelSet, Layer, labels_digest, load_labels
 from spanlake.core.types import SEPARATOR, Entity, Extraction, Relation, Unit, entity_at
 from spanlake.errors import ConfigError
 from spanlake.models.lexicon import Node, Pattern, any_of, compiled, load_lexicon, trie_of
@@ -24,6 +25,16 @@ EXTRACTOR_VERSION = "1"  # raise by hand when the code's answers to an unchanged
 
 Found = tuple[int, int, str]  # start, end, label
 Words = list[tuple[int, int, str]]  # start, end, casefolded
+
+
+def load(config: DictionaryConfig) -> Dictionary:
+    """Return the extractor of a configuration."""
+    return Dictionary(load_labels(config.labels))
+
+
+def fingerprint(config: DictionaryConfig) -> str:
+    """Return the hash of all that can change an answer: lexicon, label set, our own version."""
+    return load(config).fingerprint
 
 
 class Dictionary:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spanlake import __version__
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import ExtractorConfig
 from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.errors import ModelError
 

@@ -88,7 +88,7 @@ def extract(
     tables.require_layout()
     config = config.model_copy(update={"extractor": config.extractor.located()})
     model = model_fingerprint(config.extractor)
-    pipeline = pipeline_fingerprint(model, DERIVE_VERSION, config.extractor.context)
+    pipeline = pipeline_fingerprint(model, DERIVE_VERSION, config.extractor.needed_context)
     for run_id in dead_runs(tables):
         record_lost(tables, run_id)
         remove(tables, run_id)
@@ -225,7 +225,7 @@ class _Extraction:
         self._work_on(plan)
 
     def _write(self, plan: Plan, texts: DataFrame) -> Plan:
-        context = self.config.extractor.context
+        context = self.config.extractor.needed_context
         return write_plan(self.tables, plan, texts, context, self.options.retry)
 
     def _small(self, plan: Plan, texts: DataFrame) -> None:

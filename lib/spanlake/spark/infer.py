@@ -6,6 +6,7 @@ value, and its model cache would be a new one in every task.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -23,7 +24,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import ExtractorConfig, extractor_config
 from spanlake.core.types import Extraction, Relation, Unit
 from spanlake.errors import ModelError, TransientError
 from spanlake.models import Extractor, load_extractor
@@ -54,7 +55,7 @@ def cached_extractor(config_json: str) -> tuple[Extractor, float]:
     start = time.perf_counter()
     gpu = context.resources().get("gpu") if (context := TaskContext.get()) else None
     assign_gpus(gpu.addresses if gpu else [])
-    _CACHE[config_json] = load_extractor(ExtractorConfig.model_validate_json(config_json))
+    _CACHE[config_json] = load_extractor(extractor_config(**json.loads(config_json)))
     return _CACHE[config_json], time.perf_counter() - start
 
 

@@ -17,7 +17,7 @@ from pyspark.sql import Row
 from pyspark.sql import types as T
 
 import spanlake
-from spanlake.config.extract import Model
+from spanlake.config.base import Model
 from spanlake.spark.schemas import TABLES
 from spanlake.spark.tables import Tables
 

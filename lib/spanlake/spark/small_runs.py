@@ -13,7 +13,7 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import ExtractorConfig
 from spanlake.core.assemble import merge
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Extraction, Note, Sentence, Span
@@ -51,7 +51,9 @@ def run_small(
     had been given up are read again.
     """
     start = time.perf_counter()
-    rows = [row for note in notes for row in unit_rows({**note, "slice": 0}, extractor.context)]
+    rows = [
+        row for note in notes for row in unit_rows({**note, "slice": 0}, extractor.needed_context)
+    ]
     units = tables.spark.createDataFrame(rows, UNITS) if rows else None
     if units is not None:
         marked = units.withColumn("plan_id", F.lit(plan.plan_id))

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import ExtractorConfig
 from spanlake.core.assemble import NoteResult
 from spanlake.core.labels import LabelSet
 from spanlake.core.types import Note

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import TaggerConfig
 from spanlake.config.train import TaggerTrainConfig
 from spanlake.core.labels import LabelSet
 from spanlake.corpora import GoldNote
@@ -43,7 +43,7 @@ class Fold:
     """A fold's held-out notes, and the extractor that was trained without them."""
 
     held_out: list[GoldNote]
-    extractor: ExtractorConfig
+    extractor: TaggerConfig
 
     def load(self, calibration: Calibration | None = None) -> OnePassTagger:
         """Load the extractor, with other temperatures where some are given."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import transformers
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import TaggerConfig
 from spanlake.config.train import DistilConfig
 from spanlake.core.bio import words
 from spanlake.core.labels import load_labels
@@ -26,7 +26,7 @@ from spanlake.errors import DataError
 from spanlake.models.loading import read_manifest
 from spanlake.models.network import most_pieces
 from spanlake.models.tagger.extractor import EnsembleScores, OnePassTagger
-from spanlake.models.tagger.folder import KIND, fingerprint, locate, save
+from spanlake.models.tagger.folder import KIND, folders_fingerprint, locate, save
 from spanlake.text.sentences import split
 from spanlake.training import run_dir
 from spanlake.training.examples import LabelledText, read_unlabelled
@@ -57,7 +57,7 @@ def distil(config: DistilConfig, *, export: bool = True) -> dict[str, Any]:
     )
     temperatures = read_temperatures(config.calibration, labels)
     ensemble = teachers_config(config)
-    teachers = fingerprint(locate(ensemble, labels), ensemble, labels)
+    teachers = folders_fingerprint(locate(ensemble, labels), ensemble, labels)
     recipe = run_dir.recipe_of(
         config, run_dir.text_digest(notes), teachers=teachers, calibration=temperatures
     )
@@ -106,10 +106,10 @@ def distil(config: DistilConfig, *, export: bool = True) -> dict[str, Any]:
     return metrics
 
 
-def teachers_config(config: DistilConfig) -> ExtractorConfig:
+def teachers_config(config: DistilConfig) -> TaggerConfig:
     """Return the configuration of the ensemble: as the student's, but without a threshold."""
     return run_dir.reading_config(
-        KIND, config, model=None, models=config.teachers, entity_threshold=0.0
+        TaggerConfig, config, model=None, models=config.teachers, entity_threshold=0.0
     )
 
 

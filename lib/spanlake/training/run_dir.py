@@ -16,9 +16,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import AnyExtractor
 from spanlake.config.train import ModelTrainConfig, RunConfig
 from spanlake.core.labels import labels_digest, load_labels
 from spanlake.core.types import Note
@@ -40,6 +40,7 @@ except ImportError:
     raise missing_packages("train") from None
 
 TRAINER_VERSION = 5  # raise when the same notes and options give another model
+SHARED_KEYS = ("labels", "max_tokens", "stride", "max_pair_distance")  # of training and reading
 PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
 METRICS = "metrics.json"
 WORK = ".training"  # checkpoints and finished parts; removed at the end of the training
@@ -48,6 +49,8 @@ LOCATIONS = {"output_dir", "train_data", "eval_data", "model", "resume", "calibr
 LOCATIONS |= {"notes", "exclude_ids_file", "teachers"}
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=AnyExtractor)
 
 
 def recipe_of(config: RunConfig, notes_sha256: str, **more: Any) -> dict[str, Any]:
@@ -101,19 +104,10 @@ def uses_bf16(precision: str) -> bool:
     return gains_from_bf16(pick_device("auto")) if precision == "auto" else precision == "bf16"
 
 
-def reading_config(kind: str, config: ModelTrainConfig, **options: Any) -> ExtractorConfig:
+def reading_config(kind: type[C], config: ModelTrainConfig, **options: Any) -> C:
     """Return the extractor configuration of the model that `config` trains."""
-    return ExtractorConfig.model_validate(
-        {
-            "kind": kind,
-            "model": config.output_dir,
-            "labels": config.labels,
-            "max_tokens": config.max_tokens,
-            "stride": config.stride,
-            "max_pair_distance": config.max_pair_distance,
-            **options,
-        }
-    )
+    shared = {name: getattr(config, name) for name in SHARED_KEYS if name in kind.model_fields}
+    return kind.model_validate({"model": config.output_dir, **shared, **options})
 
 
 def train_or_resume(

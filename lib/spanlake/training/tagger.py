@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import TaggerConfig
 from spanlake.config.train import ModelTrainConfig, TaggerOptions, TaggerTrainConfig
 from spanlake.core.labels import LabelSet, load_labels
 from spanlake.corpora import GoldNote
@@ -116,12 +116,12 @@ def train_tagger(
     return metrics
 
 
-def tagger_config(config: ModelTrainConfig) -> ExtractorConfig:
+def tagger_config(config: ModelTrainConfig) -> TaggerConfig:
     """Return the configuration of the trained extractor, which reads sentences without context.
 
     Context helps in training, not in extraction (docs/experiments.md).
     """
-    return run_dir.reading_config(KIND, config)
+    return run_dir.reading_config(TaggerConfig, config)
 
 
 def validate_training(notes: Sequence[GoldNote], config: TaggerTrainConfig) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import TaggerConfig
 from spanlake.core.bio import tag_names
 from spanlake.core.labels import LabelSet
 from spanlake.core.types import Span, Unit
@@ -51,7 +51,7 @@ class TaggerEncoder:
     """A loaded model folder. Raises ModelError for what cannot be loaded."""
 
     def __init__(
-        self, folder: Folder, labels: LabelSet, config: ExtractorConfig, stats: Stats
+        self, folder: Folder, labels: LabelSet, config: TaggerConfig, stats: Stats
     ) -> None:
         self.pieces = folder.pieces()
         self.stats = stats
@@ -124,7 +124,7 @@ class TaggerEncoder:
         return TokenScores(probabilities * seen[:, None], states, seen, one.unseen)
 
 
-def _engine(folder: Folder, labels: LabelSet, config: ExtractorConfig) -> Engine:
+def _engine(folder: Folder, labels: LabelSet, config: TaggerConfig) -> Engine:
     """Return OpenVINO where the CPU is asked for, or nothing else can be used; else torch."""
     weights, graphs = ((folder.path / name).is_file() for name in (WEIGHTS, ENCODER))
     on_cpu = config.device == "cpu" or (config.device == "auto" and not (weights and _has_gpu()))

@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import TaggerConfig
 from spanlake.core.assertions import ASSERTION_LABELS, REJECTED
 from spanlake.core.bio import tag_names, words
 from spanlake.core.labels import LabelSet, load_labels
@@ -25,7 +25,7 @@ from spanlake.models.safe_extract import extract_encodable
 from spanlake.models.stats import Stats
 from spanlake.models.tagger.encoder import TaggerEncoder, TokenScores, tag_counts
 from spanlake.models.tagger.features import WordSpan, pair_features, word_spans
-from spanlake.models.tagger.folder import Folder, calibration_of, fingerprint, locate
+from spanlake.models.tagger.folder import Folder, calibration_of, folders_fingerprint, locate
 
 UNITS_AT_ONCE = 2048  # hidden states of all their words are held: 100 MB for 384 numbers a word
 
@@ -70,19 +70,30 @@ class CandidatePairs:
 Scored = tuple[list[tuple[int, int]], np.ndarray]  # pairs, and their ``[pairs, relations]`` scores
 
 
+def load(config: TaggerConfig) -> OnePassTagger:
+    """Return the extractor of a configuration."""
+    return OnePassTagger(config)
+
+
+def fingerprint(config: TaggerConfig) -> str:
+    """Return the hash of all that can change an answer, without loading weights."""
+    labels = load_labels(config.labels)
+    return folders_fingerprint(locate(config, labels), config, labels)
+
+
 class OnePassTagger:
     """Reads units' targets, and sees what their units bring around them; one instance a process.
 
     Raises ModelError for what cannot be loaded.
     """
 
-    def __init__(self, config: ExtractorConfig) -> None:
+    def __init__(self, config: TaggerConfig) -> None:
         self.config = config
         self.context = config.context
         self.labels = load_labels(config.labels)
         self.stats = Stats()
         folders = locate(config, self.labels)
-        self.fingerprint = fingerprint(folders, config, self.labels)
+        self.fingerprint = folders_fingerprint(folders, config, self.labels)
         self.training_text_hashes = _training_text_hashes(folders)
         self.readers = [
             TaggerEncoder(folder, self.labels, config, self.stats) for folder in folders

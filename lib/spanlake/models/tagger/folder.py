@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spanlake.config.extract import ExtractorConfig
+from spanlake.config.extractors import TaggerConfig
 from spanlake.core.labels import LabelSet, labels_digest
 from spanlake.errors import ConfigError, ModelError
 from spanlake.models.decoding import Calibration
@@ -80,7 +80,7 @@ class Folder:
         return WordTokenizer(backend, pad=self.manifest["pad"], longest=self.manifest["longest"])
 
 
-def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
+def locate(config: TaggerConfig, labels: LabelSet) -> list[Folder]:
     """Return the folders that `config` names, that of the bundled `small` when it names none.
 
     Raises ModelError when one is missing, of another kind or label set, or a file has changed;
@@ -103,7 +103,7 @@ def locate(config: ExtractorConfig, labels: LabelSet) -> list[Folder]:
 
 
 def calibration_of(
-    folders: Sequence[Folder], config: ExtractorConfig, labels: LabelSet
+    folders: Sequence[Folder], config: TaggerConfig, labels: LabelSet
 ) -> Calibration:
     """Return the temperatures of `config`, else the mean of the models' own, 1 for one without."""
     if config.calibration:
@@ -114,7 +114,7 @@ def calibration_of(
     return Calibration(tuple(tags.tolist()), float(np.mean([one["pairs"] for one in told])))
 
 
-def _longest(folders: Sequence[Folder], config: ExtractorConfig) -> int:
+def _longest(folders: Sequence[Folder], config: TaggerConfig) -> int:
     """Return `max_tokens` as it is read with: no model reads more at once than it was made for."""
     return min(config.max_tokens, max(folder.manifest["longest"] for folder in folders))
 
@@ -139,7 +139,7 @@ def _files(top: Path) -> dict[str, str]:
     return {name: digest for name, digest in file_digests({"": top}).items() if name in FILES}
 
 
-def fingerprint(folders: Sequence[Folder], config: ExtractorConfig, labels: LabelSet) -> str:
+def folders_fingerprint(folders: Sequence[Folder], config: TaggerConfig, labels: LabelSet) -> str:
     """Return the hash of all that can change an answer; device, engine and batch size cannot."""
     members = [
         {"files": folder.manifest["files"], **{name: folder.manifest.get(name) for name in SHAPING}}
