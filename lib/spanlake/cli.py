@@ -34,6 +34,7 @@ from spanlake.config.extract import EvaluateConfig, ExtractConfig, IngestConfig,
 from spanlake.config.train import (
     BertTrainConfig,
     DistilConfig,
+    LlamaTrainConfig,
     TaggerTrainConfig,
     load_train_config,
 )
@@ -506,9 +507,9 @@ def add_train(verbs: Any) -> None:
     add_verb(
         verbs, "train", run_train, "train a model on annotated notes, on this machine",
         "  spanlake train --config conf/train_tagger.yml --set model=PATH_OR_NAME\n\n"
-        "A training that was killed resumes from its last epoch. With several GPUs: `accelerate\n"
-        "launch jobs/train.py ...` (a tagger only): max_tokens_per_batch is that of each GPU.",
-        "conf/train_*.yml", [BertTrainConfig, TaggerTrainConfig], required=True,
+        "A training that was killed resumes from its last checkpoint. With several GPUs:\n"
+        "`accelerate launch jobs/train.py ...` (a tagger only): max_tokens_per_batch is that of each GPU.",
+        "conf/train_*.yml", [BertTrainConfig, TaggerTrainConfig, LlamaTrainConfig], required=True,
     )  # fmt: skip
 
 
@@ -528,6 +529,10 @@ def run_train(arguments: argparse.Namespace) -> int:
         metrics = train_bert(notes, eval_notes, config)
     elif isinstance(config, TaggerTrainConfig):
         metrics = train_tagger(notes, eval_notes, config)
+    elif isinstance(config, LlamaTrainConfig):
+        from spanlake.training.qlora import train_llama
+
+        metrics = train_llama(notes, eval_notes, config)
     return print_training(metrics, config.output_dir) if is_main_process() else 0
 
 

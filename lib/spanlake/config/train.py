@@ -164,6 +164,38 @@ class TaggerTrainConfig(TaggerOptions, TrainConfig):
     )
 
 
+class LlamaTrainConfig(TrainConfig):
+    """An adapter (LoRA) over a causal language model that writes entities and relations."""
+
+    kind: Literal["llama_markup", "llama_bio"] = Field(description="Format of the answers.")
+    max_tokens: int = Field(
+        512, ge=16, le=8192, description="Tokens of a text that are read at once."
+    )
+    prompt: Literal["short", "instruct"] = Field(
+        "short", description="`instruct` explains the task with the definitions of the labels."
+    )
+    quantization: Literal["auto", "none", "nf4"] = Field(
+        "auto", description="Of the base; `auto`: NF4 on a GPU (QLoRA), none on a CPU."
+    )
+    lora_rank: int = Field(16, ge=1, description="Rank of the adapter.")
+    lora_alpha: int = Field(32, ge=1, description="Scale of the adapter, times its rank.")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout before the adapter.")
+    epochs: int = Field(3, ge=1, description="Epochs.")
+    max_steps: int | None = Field(
+        None, ge=1, description="Steps to train, of which the learning rate's schedule knows."
+    )
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
+    max_tokens_per_batch: int = Field(
+        2048, ge=16, description="Tokens per forward pass, padding included."
+    )
+    gradient_accumulation: int = Field(1, ge=1, description="Batches per step.")
+    activation_checkpointing: bool = Field(
+        False, description="Compute activations twice instead of keeping them: less GPU memory."
+    )
+    save_steps: int = Field(100, ge=1, description="Steps between checkpoints to resume from.")
+
+
 class UnlabelledNotes(Model):
     """Notes without annotation."""
 
@@ -188,7 +220,12 @@ class DistilConfig(TaggerOptions, UnlabelledNotes):
     )
 
 
-KINDS: dict[str, type[TrainConfig]] = {"bert": BertTrainConfig, "tagger": TaggerTrainConfig}
+KINDS: dict[str, type[TrainConfig]] = {
+    "bert": BertTrainConfig,
+    "tagger": TaggerTrainConfig,
+    "llama_markup": LlamaTrainConfig,
+    "llama_bio": LlamaTrainConfig,
+}
 
 
 def load_train_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainConfig:

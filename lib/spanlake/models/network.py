@@ -104,9 +104,10 @@ def load_weights(folder: Path, head: Head, classes: Sequence[str] = ()) -> Any:
 
 
 def load_checkpoint(auto_model: Any, folder: Path, **options: Any) -> tuple[Any, list[str]]:
-    """Load float32 weights from safetensors; return the model and the weights it lacks.
+    """Load weights from safetensors; return the model and the weights that it lacks.
 
-    A pooler is not counted: nothing of ours reads one. Raises ModelError when the folder cannot
+    They are float32 where `options` name no dtype. A pooler is not counted: nothing of ours reads
+    one. Raises ModelError when the folder cannot
     be loaded or its weights are pickled.
     """
     try:
@@ -116,9 +117,8 @@ def load_checkpoint(auto_model: Any, folder: Path, **options: Any) -> tuple[Any,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
-                dtype=torch.float32,
                 output_loading_info=True,
-                **options,
+                **{"dtype": torch.float32, **options},
             )
     except (OSError, ValueError) as error:
         raise ModelError(

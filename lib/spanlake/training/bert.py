@@ -63,7 +63,9 @@ def train_bert(
     """
     run_dir.require_single_process("kind: bert")
     labels, output_dir = load_labels(config.labels), Path(config.output_dir)
-    reading = run_dir.reading_config(BertConfig, config, max_pair_tokens=config.max_pair_tokens)
+    reading = run_dir.reading_config(
+        BertConfig, config, {"max_pair_tokens": config.max_pair_tokens}
+    )
     recipe = run_dir.recipe_of(config, run_dir.gold_digest(notes))
     work = run_dir.train_or_resume(output_dir, KIND, recipe, resume=config.resume, parts=PARTS)
     if work is not None:

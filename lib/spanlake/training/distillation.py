@@ -109,7 +109,9 @@ def distil(config: DistilConfig, *, export: bool = True) -> dict[str, Any]:
 def teachers_config(config: DistilConfig) -> TaggerConfig:
     """Return the configuration of the ensemble: as the student's, but without a threshold."""
     return run_dir.reading_config(
-        TaggerConfig, config, model=None, models=config.teachers, entity_threshold=0.0
+        TaggerConfig,
+        config,
+        {"model": None, "models": config.teachers, "entity_threshold": 0.0},
     )
 
 

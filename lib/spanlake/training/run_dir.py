@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,10 +104,12 @@ def uses_bf16(precision: str) -> bool:
     return gains_from_bf16(pick_device("auto")) if precision == "auto" else precision == "bf16"
 
 
-def reading_config(kind: type[C], config: ModelTrainConfig, **options: Any) -> C:
+def reading_config(
+    kind: type[C], config: ModelTrainConfig, options: Mapping[str, Any] | None = None
+) -> C:
     """Return the extractor configuration of the model that `config` trains."""
     shared = {name: getattr(config, name) for name in SHARED_KEYS if name in kind.model_fields}
-    return kind.model_validate({"model": config.output_dir, **shared, **options})
+    return kind.model_validate({"model": config.output_dir, **shared, **(options or {})})
 
 
 def train_or_resume(

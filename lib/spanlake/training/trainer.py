@@ -126,22 +126,27 @@ class ProgressLog(transformers.TrainerCallback):
         if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
         seconds, epochs = time.monotonic() - self.began, state.epoch - self.first_epoch
+        last = state.epoch * state.max_steps / state.global_step
         log.info(
-            "epoch %.0f of %.0f: loss %.4f, %.0f %s/s, about %.0f s left",
+            "epoch %.4g of %.4g: loss %.4f, %.0f %s/s, about %.0f s left",
             state.epoch,
-            args.num_train_epochs,
+            last,
             logs["loss"],
             epochs * self.size / seconds,
             self.unit,
-            seconds / epochs * (args.num_train_epochs - state.epoch),
+            seconds / epochs * (last - state.epoch),
         )
 
 
 def training_arguments(
     work: Path, *, bf16: bool, seed: int, **more: Any
 ) -> transformers.TrainingArguments:
-    """Return the Trainer's arguments: a checkpoint per epoch in `work`, no reports elsewhere."""
+    """Return the Trainer's arguments: checkpoints in `work`, no reports elsewhere.
+
+    There is a checkpoint per epoch unless `more` says otherwise.
+    """
     device = pick_device("auto")
+    options = {"logging_strategy": "epoch", "save_strategy": "epoch", **more}
     arguments = transformers.TrainingArguments(
         output_dir=str(work),
         bf16=bf16,
@@ -152,12 +157,10 @@ def training_arguments(
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
         disable_tqdm=True,
-        logging_strategy="epoch",
-        save_strategy="epoch",
         save_total_limit=1,
         remove_unused_columns=False,
         report_to="none",
-        **more,
+        **options,
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # DataParallel would separate pairs from their sequences

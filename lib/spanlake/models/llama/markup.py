@@ -119,6 +119,11 @@ class Answer:
         """The entities that have been closed so far."""
         return next((state for state in self.states if state.done), self.states[0]).spans
 
+    @property
+    def open_label(self) -> str | None:
+        """The label of the entity that is open."""
+        return self.states[0].label
+
     def legal(self) -> list[int]:
         """Return the ids that may come next, in ascending order; none after the end."""
         return sorted({token for state in self.states for token, _ in self._moves(state)})

@@ -22,7 +22,7 @@ from spanlake.models.loading import missing_packages
 PROMPT_VERSION = 1  # raise when a template or the format of an answer changes
 PLACE = "@@SOURCE@@"  # where the sentence goes; never a part of a prompt that a model reads
 PROBE = "No chest  pain,\tBP 120/80.\n2 mg/dL b.i.d."
-AnswerKind = Literal["markup", "bio"]
+AnswerKind = Literal["llama_markup", "llama_bio"]
 PromptStyle = Literal["instruct", "short"]
 
 
@@ -37,7 +37,8 @@ class Tag(NamedTuple):
 class Task:
     """One kind of call: the ids before and after the sentence, and the format of the answer.
 
-    `opening` and `closing` are the ids of each tag (`markup`), `tags` those of BIO tags (`bio`).
+    `opening` and `closing` are the ids of each tag (`llama_markup`), `tags` those of BIO tags
+    (`llama_bio`).
     """
 
     prefix: Ids
@@ -66,15 +67,15 @@ class Prompts:
         self._check_tokenizer()
         self.end = _end_ids(tokenizer)
         self.tab, self.newline = self._ids("\t"), self._ids("\n")
-        template = "entities" if kind == "markup" else "bio"
+        template = "entities" if kind == "llama_markup" else "bio"
         self.entity_tasks: dict[Layer, Task] = {
             layer: self._task(template, [Tag(n, _definition(labels, n)) for n in names])
             for layer in labels.layers
-            if (names := labels.labels_of(layer)) and (layer == "main" or kind == "bio")
+            if (names := labels.labels_of(layer)) and (layer == "main" or kind == "llama_bio")
         }
         self.attribute_tasks: dict[str, Task] = {
             head: self._task("attributes", _attribute_tags(labels, head), head=head)
-            for head in (labels.pairs if kind == "markup" else ())
+            for head in (labels.pairs if kind == "llama_markup" else ())
         }
 
     def source(self, text: str, words: Sequence[Span]) -> Source:
@@ -89,7 +90,7 @@ class Prompts:
 
     def answer_format(self, task: Task, source: Source, bare_words: Sequence[Ids] = ()) -> Format:
         """Return the format of the answer to a task about a source."""
-        if self.kind == "markup":
+        if self.kind == "llama_markup":
             return SpanMarkup(source, task.opening, task.closing, self.end)
         return BioLines(tuple(bare_words), task.tags, self.tab, self.newline, self.end)
 
@@ -103,7 +104,7 @@ class Prompts:
     def _task(self, template: str, tags: Sequence[Tag], **values: str) -> Task:
         before, after = self._render(template, tags, **values).split(PLACE)
         names = tuple(tag.name for tag in tags)
-        bio = tag_names(names) if self.kind == "bio" else ()
+        bio = tag_names(names) if self.kind == "llama_bio" else ()
         first = [] if self._chat else self.tokenizer("")["input_ids"][:1]  # a BOS token
         return Task(
             (*first, *self._prompt_ids(before)),

@@ -14,7 +14,7 @@ from typing import Any
 
 from spanlake.models.batching import run_batched
 from spanlake.models.llama.markup import Ids
-from spanlake.models.llama.verification import Judged, Request
+from spanlake.models.llama.verification import Judged, Legal, Request
 from spanlake.models.loading import missing_packages
 from spanlake.models.stats import Stats
 
@@ -62,18 +62,25 @@ class TorchEngine:
         return answers
 
     @torch.inference_mode()
-    def finish(self, prefix: Ids, ids: Ids, limit: int, end: Ids) -> Judged:
+    def finish(
+        self, prefix: Ids, ids: Ids, limit: int, end: Ids, legal: Legal | None = None
+    ) -> Judged:
+        began = time.perf_counter()
         cache = DynamicCache(config=self.model.config)
         following: Sequence[int] = (*prefix, *ids)
         chosen: list[int] = []
         margins: list[float] = []
         while len(chosen) < limit and (not chosen or chosen[-1] not in end):
             states = self._states(following, cache)[0, -1:]  # [1, hidden]
-            best = self._best(states)
+            if legal is None:
+                best = self._best(states)
+            else:
+                best = self._best_legal(states, Request(ids, (), [legal(chosen)]))
             chosen += best.ids
             margins += best.margins
             self.stats.tokens += len(following)
             following = best.ids
+        self.stats.forward_seconds += time.perf_counter() - began
         return Judged(chosen, margins)
 
     def _states(self, ids: Sequence[int], cache: Any) -> torch.Tensor:

@@ -10,10 +10,12 @@ of the batch, so ties are counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from spanlake.models.decoding import SCORE_DIGITS
 from spanlake.models.llama.markup import Answer, Ids, WordSpan
 from spanlake.models.stats import Stats
 
@@ -47,6 +49,9 @@ class Judged:
     margins: list[float]
 
 
+Legal = Callable[[Sequence[int]], list[int]]
+
+
 class Engine(Protocol):
     """What runs the language model. `prefix` is what all rows of a call begin with."""
 
@@ -55,8 +60,13 @@ class Engine(Protocol):
 
     def judge(self, prefix: Ids, requests: Sequence[Request]) -> list[Judged]: ...
 
-    def finish(self, prefix: Ids, ids: Ids, limit: int, end: Ids) -> Judged:
-        """Decode one row id by id, to an id of `end` or `limit` ids."""
+    def finish(
+        self, prefix: Ids, ids: Ids, limit: int, end: Ids, legal: Legal | None = None
+    ) -> Judged:
+        """Decode one row id by id, to an id of `end` or `limit` ids.
+
+        `legal` is called with the ids chosen so far, and gives those that may come next.
+        """
         ...
 
 
@@ -75,6 +85,32 @@ class Decoding:
     accepted: list[int] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
     ended: bool = False
+
+    @property
+    def least_margin(self) -> float:
+        """The smallest difference between the two best logits of all ids so far."""
+        return min(self.margins, default=math.inf)
+
+    def scored_spans(self) -> list[tuple[WordSpan, float]]:
+        """Return the entities of the answer with their scores.
+
+        A score is the probability, of the two best ids, of the least sure id of the entity: from
+        the first id of its opening tag to the first of its closing tag.
+        """
+        replayed = Answer(self.answer.format)
+        scored: list[tuple[WordSpan, float]] = []
+        least, count = math.inf, 0
+        for token, margin in zip(self.accepted, self.margins, strict=True):
+            was_open = replayed.open_label is not None
+            if not replayed.step(token):
+                break
+            opened = replayed.open_label is not None and not was_open
+            least = margin if opened else min(least, margin)
+            for span in replayed.spans[count:]:
+                scored.append((span, round(1 / (1 + math.exp(-min(least, 50.0))), SCORE_DIGITS)))
+                least = margin  # in BIO lines the id that ends an entity may begin the next
+            count = len(replayed.spans)
+        return scored
 
     def request(self, constrained: bool) -> Request:
         draft = self.answer.draft(self.drafted)[: max(0, self.limit - len(self.accepted) - 1)]
@@ -108,14 +144,19 @@ def decode(
     end: Ids,
     *,
     constrained: bool = True,
+    drafts: bool = True,
 ) -> None:
-    """Bring all decodings to their end, round by round.
+    """Bring all decodings to their end, round by round; without `drafts` id by id.
 
     A row whose output is illegal (only without `constrained`) is decoded id by id from there and
     counted as stepped: its answer keeps the fault and the entities before it.
     """
     stats = engine.stats
     waiting = list(decodings)
+    if not drafts:
+        for decoding in waiting:
+            _step_to_end(engine, prefix, decoding, end, constrained)
+        waiting = []
     while waiting:
         requests = [decoding.request(constrained) for decoding in waiting]
         choices = engine.judge(prefix, requests)
@@ -126,18 +167,36 @@ def decode(
             stats.accepted_tokens += agreed
         for decoding in waiting:
             if decoding.answer.fault and decoding.answer.fault != "endless":
-                _step_to_end(engine, prefix, decoding, end)
-        waiting = [one for one in waiting if not one.ended and not one.answer.fault]
+                stats.stepped_rows += 1
+                _step_to_end(engine, prefix, decoding, end, constrained)
+        waiting = [d for d in waiting if not d.ended and not d.answer.fault]
     for decoding in decodings:
         stats.ties += sum(margin < TIE for margin in decoding.margins)
 
 
-def _step_to_end(engine: Engine, prefix: Ids, decoding: Decoding, end: Ids) -> None:
-    engine.stats.stepped_rows += 1
-    if decoding.accepted[-1] in end or len(decoding.accepted) >= decoding.limit:
+def _step_to_end(
+    engine: Engine, prefix: Ids, decoding: Decoding, end: Ids, constrained: bool
+) -> None:
+    """Decode the rest of a row id by id; the answer takes the ids up to the first illegal one."""
+    if decoding.accepted and decoding.accepted[-1] in end:
         return
     room = decoding.limit - len(decoding.accepted)
-    rest = engine.finish(prefix, (*decoding.prompt, *decoding.accepted), room, end)
-    decoding.accepted += rest.ids
-    decoding.margins += rest.margins
+    if room <= 0:
+        return
+    answer = replace(decoding.answer, ids=[])
+
+    def legal(chosen: Sequence[int]) -> list[int]:
+        if chosen:
+            answer.step(chosen[-1])
+        return answer.legal()
+
+    ids = (*decoding.prompt, *decoding.accepted)
+    rest = engine.finish(prefix, ids, room, end, legal if constrained else None)
     engine.stats.passes += len(rest.ids)
+    for token, margin in zip(rest.ids, rest.margins, strict=True):
+        decoding.accepted.append(token)
+        decoding.margins.append(margin)
+        decoding.answer.step(token)
+    decoding.ended = decoding.answer.done
+    if not decoding.ended and decoding.answer.fault is None:
+        decoding.answer.fault = "endless"
