@@ -94,3 +94,42 @@ def _vocabulary() -> dict[str, int]:
     alone = [*letters, *"0123456789.,;/@$#^\u2026"]
     inside = [f"##{piece}" for piece in (*letters, *"0123456789", "in", "ion", "tion", "ing")]
     return {piece: i for i, piece in enumerate((*SPECIAL, *alone, *inside, *words))}
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A causal language model: two layers of LLaMA with random weights, byte-level subwords."""
+    transformers = pytest.importorskip("transformers", reason="make setup")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder = tmp_path_factory.mktemp("tiny_llama")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([*SENTENCES, "<problem> </problem> B-problem\t"], trainer)
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    transformers.set_seed(5)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        parameter.data *= 3  # sharper than a fresh model: few ties, varied answers
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -508,7 +508,7 @@ def add_train(verbs: Any) -> None:
         verbs, "train", run_train, "train a model on annotated notes, on this machine",
         "  spanlake train --config conf/train_tagger.yml --set model=PATH_OR_NAME\n\n"
         "A training that was killed resumes from its last checkpoint. With several GPUs:\n"
-        "`accelerate launch jobs/train.py ...` (a tagger only): max_tokens_per_batch is that of each GPU.",
+        "`accelerate launch jobs/train.py ...` (a tagger only); max_tokens_per_batch is per GPU.",
         "conf/train_*.yml", [BertTrainConfig, TaggerTrainConfig, LlamaTrainConfig], required=True,
     )  # fmt: skip
 

@@ -12,9 +12,9 @@ import pytest
 from tiny_training import tiny_config
 
 from gold_notes import NOTES
-from tiny_models import tiny_base
+from tiny_models import tiny_base, tiny_llama
 
-__all__ = ["tiny_base"]
+__all__ = ["tiny_base", "tiny_llama"]
 
 if any(find_spec(name) is None for name in ("accelerate", "openvino")):
     collect_ignore_glob = ["test_*.py"]  # the extras train and cpu are not installed

@@ -275,6 +275,27 @@ def _mark_bad(name: str, error: BaseException) -> None:
         log.warning("%s: no mark (%s)", _path(name, "bad"), type(problem).__name__)
 
 
+def used_millijoules(device: str) -> tuple[int | None, str]:
+    """Return the energy that a GPU has used since its driver was loaded, and who says so.
+
+    Where it is not known, the second value says why.
+    """
+    if not device.startswith("cuda"):
+        return None, "not measured on a CPU"
+    try:
+        import pynvml  # type: ignore[import-not-found]
+
+        pynvml.nvmlInit()
+        number = int(device.split()[0].partition(":")[2] or 0)
+        identifier = f"GPU-{_torch().cuda.get_device_properties(number).uuid}"
+        handle = pynvml.nvmlDeviceGetHandleByUUID(identifier)
+        return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)), "NVML"
+    except ImportError:
+        return None, "nvidia-ml-py is not installed"
+    except Exception as error:
+        return None, f"NVML: {type(error).__name__}"
+
+
 def gains_from_bf16(device: str) -> bool:
     """Tell whether bfloat16 is faster here: on CUDA of its generation, and on AMX processors."""
     if device.startswith("cuda"):

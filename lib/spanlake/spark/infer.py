@@ -28,7 +28,7 @@ from spanlake.config.extractors import ExtractorConfig, extractor_config
 from spanlake.core.types import Extraction, Relation, Unit
 from spanlake.errors import ModelError, TransientError
 from spanlake.models import Extractor, load_extractor
-from spanlake.models.devices import assign_gpus
+from spanlake.models.devices import assign_gpus, used_millijoules
 from spanlake.models.safe_extract import extract_safely
 from spanlake.spark.plan import KEY, Plan, work_of_plan
 from spanlake.spark.schemas import ANSWER, TIMING
@@ -193,6 +193,7 @@ class Task:
         self.extractor.stats.take()  # forget what a task before this one left unreported
         self.units = 0
         self.chars = 0
+        self.energy, _ = used_millijoules(self.extractor.device)
 
     def answer(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         units = [Unit(r["target"], r["left"], r["right"]) for r in rows]
@@ -207,6 +208,7 @@ class Task:
 
     def timing(self) -> dict[str, Any]:
         context = TaskContext.get()
+        energy, source = used_millijoules(self.extractor.device)
         return {
             "partition": context.partitionId() if context else 0,
             "attempt": context.attemptNumber() if context else 0,
@@ -219,10 +221,15 @@ class Task:
             "started_at": self.started_at,
             "units": self.units,
             "chars": self.chars,
-            "generated_tokens": 0,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "energy_joules": _joules(self.energy, energy),
+            "energy_source": source,
             **asdict(self.extractor.stats.take()),
         }
+
+
+def _joules(before: int | None, after: int | None) -> float | None:
+    return None if before is None or after is None else (after - before) / 1000
 
 
 def to_row(answer: Extraction) -> dict[str, Any]:

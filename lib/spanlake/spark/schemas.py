@@ -43,6 +43,12 @@ TIMING = _struct(
     ("peak_memory_bytes", LONG),
     ("energy_joules", DOUBLE),
     ("energy_source", STRING),
+    ("passes", LONG),
+    ("drafted_tokens", LONG),
+    ("accepted_tokens", LONG),
+    ("stepped_rows", LONG),
+    ("ties", LONG),
+    ("passed_on", LONG),
 )
 ANSWER = _struct(
     ("outcome", STRING),

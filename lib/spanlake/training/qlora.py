@@ -7,6 +7,7 @@ later (`models.llama`), as token ids.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -243,7 +244,7 @@ def _train(
         seed=config.seed,
         weight_decay=config.weight_decay,
         gradient_accumulation_steps=config.gradient_accumulation,
-        gradient_checkpointing=config.activation_checkpointing,
+        **_checkpointing(config.activation_checkpointing),
         optim="paged_adamw_8bit" if on_gpu else "adamw_torch",
         max_steps=config.max_steps or -1,
         logging_strategy="steps",
@@ -261,6 +262,13 @@ def _train(
     metrics = run_trainer(trainer, len(features), "answers")
     metrics["epochs"] = round(trainer.state.epoch or 0.0, 3)
     return metrics
+
+
+def _checkpointing(on: bool) -> dict[str, bool]:
+    """Return the Trainer's argument, which transformers 5.24 has renamed."""
+    names = {field.name for field in dataclasses.fields(transformers.TrainingArguments)}
+    new, old = "activation_checkpointing", "gradient_checkpointing"
+    return {new if new in names else old: on}
 
 
 def _collate(features: Sequence[Feature], pad_id: int) -> dict[str, Any]:

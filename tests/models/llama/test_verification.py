@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from spanlake.models.llama.markup import Answer, Ids, Source, SpanMarkup, WordSpan
-from spanlake.models.llama.verification import Decoding, Engine, Judged, Request, decode
+from spanlake.models.llama.verification import Decoding, Engine, Judged, Legal, Request, decode
 from spanlake.models.stats import Stats
 
 END = 0
@@ -44,10 +44,12 @@ class HashedModel:
             answers.append(Judged(ids, [1.0] * len(ids)))
         return answers
 
-    def finish(self, prefix: Ids, ids: Ids, limit: int, end: Ids) -> Judged:
+    def finish(
+        self, prefix: Ids, ids: Ids, limit: int, end: Ids, legal: Legal | None = None
+    ) -> Judged:
         chosen: list[int] = []
         while len(chosen) < limit and (not chosen or chosen[-1] not in end):
-            chosen.append(self.next((*prefix, *ids, *chosen), None))
+            chosen.append(self.next((*prefix, *ids, *chosen), legal(chosen) if legal else None))
         return Judged(chosen, [1.0] * len(chosen))
 
 

@@ -171,6 +171,7 @@ def decode(
                 _step_to_end(engine, prefix, decoding, end, constrained)
         waiting = [d for d in waiting if not d.ended and not d.answer.fault]
     for decoding in decodings:
+        stats.generated_tokens += len(decoding.accepted)
         stats.ties += sum(margin < TIE for margin in decoding.margins)
 
 
