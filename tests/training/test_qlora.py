@@ -16,8 +16,8 @@ from spanlake.models import load_extractor
 peft = pytest.importorskip("peft", reason="make setup")
 torch = pytest.importorskip("torch", reason="make setup")
 
-from spanlake.models.llama.loading import load_tokenizer  # noqa: E402
 from spanlake.models.llama.prompts import Prompts  # noqa: E402
+from spanlake.models.tokenization import checkpoint_tokenizer  # noqa: E402
 from spanlake.training.examples import examples_of  # noqa: E402
 from spanlake.training.leakage import text_hashes  # noqa: E402
 from spanlake.training.qlora import IGNORED, answers_of, train_llama  # noqa: E402
@@ -41,7 +41,7 @@ def config(tiny_llama, folder, **options):
 
 @pytest.mark.parametrize("kind", ["llama_markup", "llama_bio"])
 def test_an_answer_says_what_the_gold_says(tiny_llama, kind):
-    tokenizer = load_tokenizer(tiny_llama)
+    tokenizer = checkpoint_tokenizer(tiny_llama, add_prefix_space=False)
     prompts = Prompts(tokenizer, KIWI, kind, "short")
     examples, _ = examples_of(NOTES)
     features, counts = answers_of(examples, prompts, 512)

@@ -155,6 +155,20 @@ class TaggerTrainConfig(TaggerOptions, TrainConfig):
     """One model for entities and relations over one encoder."""
 
     kind: Literal["tagger"] = Field("tagger", description="Has to be given.")
+    attention: Literal["full", "upper", "causal", "twice"] = Field(
+        "full",
+        description="Of a decoder language model: what a word sees. `full`: both sides in all"
+        " layers; `upper`: in the upper half; `causal`: nothing that follows; `twice`: as causal,"
+        " with the text read twice.",
+    )
+    lora_rank: int | None = Field(
+        None, ge=1, description="Of a decoder: rank of an adapter over the frozen base."
+    )
+    lora_alpha: int = Field(32, ge=1, description="Scale of the adapter, times its rank.")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout before the adapter.")
+    quantization: Literal["none", "nf4"] = Field(
+        "none", description="Of a decoder's frozen base; `nf4` takes lora_rank."
+    )
     max_packed_sentences: int = Field(
         1,
         ge=1,
@@ -162,6 +176,12 @@ class TaggerTrainConfig(TaggerOptions, TrainConfig):
         description="Sentence packing: up to this many consecutive sentences of a note form one"
         " training example, drawn anew each epoch.",
     )
+
+    @model_validator(mode="after")
+    def _quantized_base_is_frozen(self) -> TaggerTrainConfig:
+        if self.quantization != "none" and self.lora_rank is None:
+            raise ValueError("a quantized base is frozen: give lora_rank")
+        return self
 
 
 class LlamaTrainConfig(TrainConfig):

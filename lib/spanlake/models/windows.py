@@ -74,28 +74,34 @@ def merge_windows(windows: Sequence[Window], scores: Sequence[np.ndarray]) -> np
 class Cut:
     """A text as a model reads it: each word's piece ids, and windows over the words.
 
-    `unseen` counts the characters at the ends of words that alone overflow a window.
+    `unseen` counts the characters at the ends of words that alone overflow a window. With
+    `read_last` a word is read at its last subword: a causal layer has not seen it at its first.
     """
 
     pieces: list[list[int]]
     windows: list[Window]
     unseen: int
+    read_last: bool = False
+
+    def places(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sizes of a window's words, and where among its subwords each is read."""
+        sizes = np.array([len(ids) for ids in self.pieces[window[0] : window[1]]], dtype=np.int64)
+        return sizes, np.cumsum(sizes) - (1 if self.read_last else sizes)
 
     def sequences(self) -> list[list[int]]:
         """Return the piece ids of every window."""
         return [list(chain.from_iterable(self.pieces[a:b])) for a, b in self.windows]
 
     def merge(self, window_rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Return one row a word from each window's rows of pieces: that of its first piece.
+        """Return one row a word from each window's rows of subwords.
 
-        Rows of words without pieces are zeros.
+        Rows of words without subwords are zeros.
         """
-        sizes = np.array([len(ids) for ids in self.pieces])
         by_word = []
-        for (first, last), rows in zip(self.windows, window_rows, strict=True):
-            mine = sizes[first:last]
-            scores = np.zeros((last - first, rows.shape[1]), dtype=rows.dtype)
-            scores[mine > 0] = rows[(np.cumsum(mine) - mine)[mine > 0]]
+        for window, rows in zip(self.windows, window_rows, strict=True):
+            sizes, places = self.places(window)
+            scores = np.zeros((len(sizes), rows.shape[1]), dtype=rows.dtype)
+            scores[sizes > 0] = rows[places[sizes > 0]]
             by_word.append(scores)
         return merge_windows(self.windows, by_word)
 
@@ -110,6 +116,7 @@ def cut(text: str, words: Sequence[Span], pieces: WordTokenizer, *, limit: int, 
         fitting,
         plan_windows([len(own) for own in fitting], limit, min(stride, limit // 2)),
         sum(len(word) - pieces.characters_in(word, limit) for word in long),
+        pieces.of_decoder,
     )
 
 

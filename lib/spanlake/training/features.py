@@ -54,7 +54,7 @@ def _windows(
 ) -> Iterator[Feature]:
     """Yield the feature of each window.
 
-    A word is labelled at its first subword, in the window where the extractor reads it. A pair is
+    A word is labelled at one subword, in the window where the extractor reads it. A pair is
     in every window that holds the first and last words of head and tail.
     """
     text_cut = cut(text.text, text.words, tokenizer, limit=limit, stride=stride)
@@ -63,17 +63,16 @@ def _windows(
         [(head[0], head[1] - 1, tail[0], tail[1] - 1) for head, tail in text.pairs], dtype=np.int64
     ).reshape(-1, 4)  # [pairs, first and last word of head and tail]
     for i, (first, last) in enumerate(text_cut.windows):
-        sizes = np.array([len(ids) for ids in text_cut.pieces[first:last]])
-        starts = np.cumsum(sizes) - sizes  # [words], position of each one's first subword
+        sizes, places = text_cut.places((first, last))
         labelled = (owner[first:last] == i) & (sizes > 0)
         tags = np.zeros((sizes.sum(), text.tags.shape[1]), dtype=text.tags.dtype)
-        tags[starts[labelled]] = text.tags[first:last][labelled]
+        tags[places[labelled]] = text.tags[first:last][labelled]
         inside = np.flatnonzero(((ends >= first) & (ends < last)).all(axis=1))
         inside = inside[(sizes[ends[inside] - first] > 0).all(axis=1)]
         yield {
             "input_ids": [piece for ids in text_cut.pieces[first:last] for piece in ids],
             "tags": tags,
-            "pair_positions": starts[ends[inside] - first].reshape(-1, 4),
+            "pair_positions": places[ends[inside] - first].reshape(-1, 4),
             "pair_features": text.pair_features[inside],
             "pair_labels": text.pair_labels[inside],
         }
@@ -86,17 +85,31 @@ def pack_sentences(
     limit: int,
     max_packed_sentences: int = 1,
     seed: Sequence[int] = (),
+    read_twice: bool = False,
 ) -> list[Feature]:
     """Return the features of an epoch: sentences alone, or packed in runs that the seed draws.
 
-    Features without a labelled word are left out.
+    With `read_twice` each comes twice in a row, and is labelled the second time. Features without a
+    labelled word are left out.
     """
     random = np.random.default_rng(seed)
     features = [
         _joined(run, tokenizer)
         for run in runs_of_sentences(sentences, max_packed_sentences, limit, random)
     ]
+    if read_twice:
+        features = [_twice(feature) for feature in features]
     return [feature for feature in features if feature["tags"].any()]
+
+
+def _twice(feature: Feature) -> Feature:
+    ids, tags = feature["input_ids"], feature["tags"]
+    return {
+        **feature,
+        "input_ids": ids * 2,
+        "tags": np.concatenate((np.zeros_like(tags), tags)),
+        "pair_positions": feature["pair_positions"] + len(ids),
+    }
 
 
 def runs_of_sentences(

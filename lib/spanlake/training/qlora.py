@@ -28,7 +28,6 @@ from spanlake.models.llama.extractor import LlamaExtractor, Window, windows_of
 from spanlake.models.llama.loading import (
     ADAPTER_FILES,
     load_base,
-    load_tokenizer,
     locate,
 )
 from spanlake.models.llama.markup import Answer, Ids, WordSpan
@@ -40,6 +39,7 @@ from spanlake.models.loading import (
     read_manifest,
     write_manifest,
 )
+from spanlake.models.tokenization import checkpoint_tokenizer
 from spanlake.training import run_dir
 from spanlake.training.examples import Example, examples_of
 from spanlake.training.leakage import text_hashes
@@ -87,7 +87,7 @@ def train_llama(
     work = run_dir.train_or_resume(output_dir, config.kind, recipe, resume=config.resume)
     if work is not None:
         base = find_folder(config.model)
-        tokenizer = load_tokenizer(base)
+        tokenizer = checkpoint_tokenizer(base, add_prefix_space=False)
         prompts = Prompts(tokenizer, labels, config.kind, config.prompt)
         examples, data = examples_of(notes)
         features, counts = answers_of(examples, prompts, config.max_tokens)

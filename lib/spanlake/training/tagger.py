@@ -18,8 +18,17 @@ from spanlake.core.labels import LabelSet, load_labels
 from spanlake.corpora import GoldNote
 from spanlake.errors import ConfigError, DataError, ModelError
 from spanlake.models.decoding import Calibration
+from spanlake.models.devices import pick_device
+from spanlake.models.llama.loading import load_base
 from spanlake.models.loading import MANIFEST, find_folder, missing_packages, read_manifest
 from spanlake.models.network import load_checkpoint, most_pieces
+from spanlake.models.tagger.decoder import (
+    add_adapter,
+    base_of,
+    is_decoder,
+    see_both_sides,
+    trained_state,
+)
 from spanlake.models.tagger.encoder import tag_counts
 from spanlake.models.tagger.extractor import OnePassTagger
 from spanlake.models.tagger.features import feature_count
@@ -73,7 +82,8 @@ def train_tagger(
     recipe = run_dir.recipe_of(config, run_dir.gold_digest(notes), calibration=temperatures)
 
     transformers.set_seed(config.seed)  # new heads are initialised at random
-    module, tokenizer = load_base_model(config.model, labels, config.dropout)
+    module, tokenizer = load_base_model(config.model, labels, config.dropout, config)
+    decoder = decoder_details(module, config)
     limit = most_pieces(module.backbone, tokenizer, config.max_tokens)
 
     work = run_dir.train_or_resume(output_dir, KIND, recipe, resume=config.resume)
@@ -81,13 +91,21 @@ def train_tagger(
         examples, data = examples_of(notes)
         texts, counts = labelled_texts(examples, labels, max_pair_distance=config.max_pair_distance)
         sentences = cut_sentences(texts, tokenizer, limit=limit, stride=config.stride)
+        twice = decoder.get("attention") == "twice"
         metrics = finetune(
-            module, sentences, tokenizer, limit, config, work, config.max_packed_sentences
+            module,
+            sentences,
+            tokenizer,
+            limit,
+            config,
+            work,
+            config.max_packed_sentences,
+            read_twice=twice,
         )
         if run_dir.is_main_process():
             metrics["relation_head_loss_by_epoch"] = finetune_relation_head(
                 module,
-                pack_sentences(sentences, tokenizer, limit=limit),
+                pack_sentences(sentences, tokenizer, limit=limit, read_twice=twice),
                 tokenizer.pad,
                 epochs=config.relation_head_epochs,
                 seed=config.seed,
@@ -105,7 +123,10 @@ def train_tagger(
                     **metrics,
                 },
             }
-            save(module, tokenizer, labels, output_dir, details, graphs=export)
+            if decoder:
+                details["decoder"] = decoder
+            graphs = export and not decoder  # a decoder is read with torch
+            save(module, tokenizer, labels, output_dir, details, graphs=graphs)
         run_dir.remove_work(output_dir)
 
     metrics = dict(read_manifest(output_dir, KIND)["training"])
@@ -129,15 +150,19 @@ def validate_training(notes: Sequence[GoldNote], config: TaggerTrainConfig) -> N
     labels, output_dir = load_labels(config.labels), Path(config.output_dir)
     temperatures = read_temperatures(config.calibration, labels)
     recipe = run_dir.recipe_of(config, run_dir.gold_digest(notes), calibration=temperatures)
-    load_base_model(config.model, labels, config.dropout)
+    load_base_model(config.model, labels, config.dropout, config)
     if not run_dir.is_finished(output_dir, KIND, recipe):
         run_dir.check_vacant(output_dir, recipe, resume=config.resume)
 
 
-def load_base_model(model: str, labels: LabelSet, dropout: float) -> tuple[OnePass, WordTokenizer]:
-    """Return what training starts from: an encoder with new heads, or a trained tagger as it is.
+def load_base_model(
+    model: str, labels: LabelSet, dropout: float, options: TaggerTrainConfig | None = None
+) -> tuple[OnePass, WordTokenizer]:
+    """Return what training starts from: a backbone with new heads, or a trained tagger as it is.
 
-    Raises ModelError for a tagger of another label set, or a checkpoint that is no text encoder.
+    `options` say how a decoder is read and what of it is trained. Raises ModelError for a tagger of
+    another label set or a checkpoint without weights of a backbone; ConfigError for options of a
+    decoder where the model is none.
     """
     folder = find_folder(model)
     if (folder / MANIFEST).is_file():
@@ -147,7 +172,14 @@ def load_base_model(model: str, labels: LabelSet, dropout: float) -> tuple[OnePa
         if module.linker is not None:
             module.linker.dropout.p = dropout
         return module, tokenizer
-    backbone, missing = load_checkpoint(transformers.AutoModel, folder)
+    checkpoint = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    decoder = options is not None and is_decoder(checkpoint)
+    if options is not None and decoder:
+        backbone, missing = _decoder(folder, options), list[str]()
+    elif options is not None and (options.lora_rank or options.attention != "full"):
+        raise ConfigError(f"{model}: lora_rank and attention are options of decoders only")
+    else:
+        backbone, missing = load_checkpoint(transformers.AutoModel, folder)
     if missing:
         raise ModelError(f"{folder}: no text encoder: no weights for {', '.join(missing[:4])}")
     shape = Shape(
@@ -156,7 +188,39 @@ def load_base_model(model: str, labels: LabelSet, dropout: float) -> tuple[OnePa
         pair_features=feature_count(labels),
         dropout=dropout,
     )
-    return OnePass(backbone, shape), load_word_tokenizer(folder)
+    return OnePass(backbone, shape), load_word_tokenizer(folder, of_decoder=decoder)
+
+
+def _decoder(folder: Path, options: TaggerTrainConfig) -> Any:
+    device = pick_device("auto") if options.quantization != "none" else "cpu"
+    backbone = load_base(folder, options.quantization, device, "fp32").get_decoder()
+    see_both_sides(backbone, options.attention)
+    if options.lora_rank:
+        add_adapter(backbone, _lora(options))
+    return backbone
+
+
+def _lora(options: TaggerTrainConfig) -> dict[str, Any]:
+    return {
+        "rank": options.lora_rank,
+        "alpha": options.lora_alpha,
+        "dropout": options.lora_dropout,
+    }
+
+
+def decoder_details(module: OnePass, config: TaggerTrainConfig) -> dict[str, Any]:
+    """Return what the manifest says of a decoder as backbone; nothing for an encoder."""
+    folder = find_folder(config.model)
+    if (folder / MANIFEST).is_file():
+        return dict(read_manifest(folder, KIND).get("decoder", {}))
+    if not is_decoder(transformers.AutoConfig.from_pretrained(folder, local_files_only=True)):
+        return {}
+    return {
+        "base": base_of(config.model, folder),
+        "attention": config.attention,
+        "lora": _lora(config) if config.lora_rank else None,
+        "quantization": config.quantization,
+    }
 
 
 def read_temperatures(path: str | None, labels: LabelSet) -> dict[str, Any] | None:
@@ -188,14 +252,16 @@ def finetune(
     options: TaggerOptions,
     work: Path,
     max_packed_sentences: int = 1,
+    *,
+    read_twice: bool = False,
 ) -> dict[str, Any]:
     """Train the module on packed sentences; return metrics.
 
     With `soup_size` above 1 the module gets the mean of the weights of several trainings from the
     same start (arXiv 2203.05482).
     """
-    pack = partial(pack_sentences, sentences, tokenizer, limit=limit)
-    start = deepcopy(module.state_dict())
+    pack = partial(pack_sentences, sentences, tokenizer, limit=limit, read_twice=read_twice)
+    start = deepcopy(trained_state(module))
     runs, states = [], []
     for seed in range(options.seed, options.seed + options.soup_size):
         if max_packed_sentences == 1:
@@ -205,10 +271,10 @@ def finetune(
                 pack(max_packed_sentences=max_packed_sentences, seed=(seed, epoch))
                 for epoch in range(options.epochs)
             ]
-        module.load_state_dict(start)
+        module.load_state_dict(start, strict=False)  # a frozen base stays as it is
         runs.append(_run(module, epochs, tokenizer.pad, options, seed, work / f"seed-{seed}"))
-        states.append(deepcopy(module.state_dict()))
-    module.load_state_dict(mean_state(states))
+        states.append(deepcopy(trained_state(module)))
+    module.load_state_dict(mean_state(states), strict=False)
     return runs[0] if len(runs) == 1 else {"runs": runs}
 
 
@@ -251,6 +317,8 @@ def parameter_groups(module: OnePass, options: TaggerOptions) -> list[dict[str, 
     depth = module.backbone.config.num_hidden_layers
     groups: dict[tuple[float, float], list[Any]] = {}
     for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
         rate = options.head_learning_rate
         if name.startswith("backbone."):
             layer = LAYER_NUMBER.search(name)

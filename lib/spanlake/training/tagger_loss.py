@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,12 @@ class TaggerWithLoss(nn.Module):
     def __init__(self, module: OnePass) -> None:
         super().__init__()
         self.module = module
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the weights for a checkpoint: without a frozen base."""
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
+        state = super().state_dict(*args, **kwargs)
+        return {name: weight for name, weight in state.items() if name not in frozen}
 
     def forward(
         self,

@@ -12,12 +12,12 @@ from spanlake.errors import ModelError
 
 transformers = pytest.importorskip("transformers", reason="make setup")
 
-from spanlake.models.llama.loading import load_tokenizer  # noqa: E402
 from spanlake.models.llama.prompts import (  # noqa: E402
     Prompts,
     attribute_of,
     attribute_tag,
 )
+from spanlake.models.tokenization import checkpoint_tokenizer  # noqa: E402
 
 pytestmark = pytest.mark.model
 KIWI = load_labels("kiwi")
@@ -25,7 +25,7 @@ KIWI = load_labels("kiwi")
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_llama):
-    return load_tokenizer(tiny_llama)
+    return checkpoint_tokenizer(tiny_llama, add_prefix_space=False)
 
 
 @pytest.fixture(scope="module")

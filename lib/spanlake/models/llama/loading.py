@@ -33,6 +33,7 @@ from spanlake.models.loading import (
     read_manifest,
     training_text_hashes,
 )
+from spanlake.models.tokenization import checkpoint_tokenizer
 
 EXTRACTOR_VERSION = 1  # raise when the code gives other answers for the same weights and options
 ANSWER_OPTIONS = ("kind", "constrained", "max_tokens", "precision")
@@ -78,7 +79,7 @@ def locate(config: LlamaConfig, labels: LabelSet) -> LlamaFolder:
             None,
             "none" if quantization == "auto" else quantization,
             "instruct" if prompt == "auto" else prompt,
-            _digests(top),
+            base_digests(top),
         )
     manifest = read_manifest(top, config.kind)
     check_labels(top, manifest, labels)
@@ -91,7 +92,7 @@ def locate(config: LlamaConfig, labels: LabelSet) -> LlamaFolder:
         raise ModelError(
             f"{top}: its base is missing; name it by extractor.base: {error}"
         ) from None
-    files = _digests(base)
+    files = base_digests(base)
     if files != manifest["base"]["files"]:
         raise ModelError(f"{base}: not the base that {top} was trained over (sha256 differs)")
     return LlamaFolder(
@@ -104,7 +105,8 @@ def locate(config: LlamaConfig, labels: LabelSet) -> LlamaFolder:
     )
 
 
-def _digests(base: Path) -> dict[str, str]:
+def base_digests(base: Path) -> dict[str, str]:
+    """Return the digests of the files of a checkpoint that can change an answer."""
     files = file_digests({"": base})
     return {
         n: d for n, d in files.items() if not n.endswith((".bin", ".xml")) and n != "metrics.json"
@@ -240,7 +242,7 @@ def load(folder: LlamaFolder, config: LlamaConfig, positions: int) -> tuple[Any,
             raise missing_packages("llama", "peft") from None
         model = PeftModel.from_pretrained(model, folder.adapter, local_files_only=True)
         model = model.get_base_model()  # the adapter's layers stay where they are
-    return model.eval(), load_tokenizer(folder.base), device
+    return model.eval(), checkpoint_tokenizer(folder.base, add_prefix_space=False), device
 
 
 def load_base(base: Path, quantization: Quantization, device: str, precision: str) -> Any:
@@ -277,20 +279,3 @@ def _quantization(quantization: Quantization, dtype: Any) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def load_tokenizer(base: Path) -> Any:
-    """Return the fast tokenizer of a checkpoint; raises ModelError without one."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise missing_packages() from None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            base, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{base}: no usable tokenizer ({type(error).__name__})") from None
-    if not tokenizer.is_fast:
-        raise ModelError(f"{base}: needs a fast tokenizer (a tokenizer.json)")
-    return tokenizer

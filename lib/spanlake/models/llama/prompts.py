@@ -6,7 +6,6 @@ prompt, so nothing in a note can be read as a special token or as a part of the 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,6 +17,7 @@ from spanlake.core.types import Span
 from spanlake.errors import ModelError
 from spanlake.models.llama.markup import BioLines, Format, Ids, Source, SpanMarkup
 from spanlake.models.loading import missing_packages
+from spanlake.models.tokenization import without_dummy_prefix
 
 PROMPT_VERSION = 1  # raise when a template or the format of an answer changes
 PLACE = "@@SOURCE@@"  # where the sentence goes; never a part of a prompt that a model reads
@@ -62,7 +62,7 @@ class Prompts:
     ) -> None:
         self.tokenizer, self.labels, self.kind = tokenizer, labels, kind
         self._style, self._chat = style, style == "instruct" and bool(tokenizer.chat_template)
-        self._words = _without_dummy_prefix(tokenizer.backend_tokenizer)
+        self._words = without_dummy_prefix(tokenizer.backend_tokenizer)
         self._known: dict[str, Ids] = {}
         self._check_tokenizer()
         self.end = _end_ids(tokenizer)
@@ -175,29 +175,6 @@ def attribute_of(labels: LabelSet, name: str) -> tuple[str, str]:
 def attribute_tag(labels: LabelSet, tail: str, relation: str) -> str:
     """Return the name of the tag of a tail with this relation."""
     return tail if len(labels.relations) == 1 else f"{tail}.{relation}"
-
-
-def _without_dummy_prefix(backend: Any) -> Any:
-    """Return a copy of a tokenizer that does not put a space before each text.
-
-    Tokenizers made from SentencePiece models (Llama 2, Mistral 7B) do: as a pre-tokenizer
-    (Metaspace) or as a normalizer (Prepend).
-    """
-    from tokenizers import Tokenizer, normalizers, pre_tokenizers
-
-    backend = Tokenizer.from_str(backend.to_str())
-    backend.no_truncation()
-    backend.no_padding()
-    if isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace):
-        backend.pre_tokenizer.prepend_scheme = "never"
-    if isinstance(backend.normalizer, normalizers.Sequence):
-        kept = [
-            copy.deepcopy(step)
-            for step in backend.normalizer  # type: ignore[attr-defined]
-            if not isinstance(step, normalizers.Prepend)
-        ]
-        backend.normalizer = normalizers.Sequence(kept)
-    return backend
 
 
 def _end_ids(tokenizer: Any) -> Ids:

@@ -54,6 +54,7 @@ class TaggerEncoder:
         self, folder: Folder, labels: LabelSet, config: TaggerConfig, stats: Stats
     ) -> None:
         self.pieces = folder.pieces()
+        self._twice = folder.read_twice
         self.stats = stats
         self.stride, self.budget = config.stride, config.max_tokens_per_batch
         self.limit = min(config.max_tokens, self.pieces.longest) - self.pieces.specials
@@ -73,6 +74,11 @@ class TaggerEncoder:
             for unit, one in zip(units, cuts, strict=True)
             for placed in add_context(one, unit, self.pieces, self.limit)
         ]
+        if self._twice:
+            asked = [
+                (ids * 2, slice(where.start + len(ids), where.stop + len(ids)))
+                for ids, where in asked
+            ]
         self.stats.tokenize_seconds += time.perf_counter() - began
         rows = self._encode([ids for ids, _ in asked])
         own_rows = iter([row[where] for row, (_, where) in zip(rows, asked, strict=True)])

@@ -134,7 +134,8 @@ class Torch:
         self._torch, self._memory_errors = torch, cpu_memory_errors
         self._where = own_device(device)
         self._bf16 = gains_from_bf16(self._where) if precision == "auto" else precision == "bf16"
-        self._module = load_module(folder).to(self._where).eval()
+        self._module = load_module(folder, device=self._where, precision=precision)
+        self._module = self._module.to(self._where).eval()
         self.device = f"{self._where} torch {'bf16' if self._bf16 else 'fp32'}"
         self.out_of_memory: type[BaseException] = torch.OutOfMemoryError
 

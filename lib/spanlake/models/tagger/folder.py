@@ -51,6 +51,7 @@ SHAPING = (
     "longest",
     "shape",
     "calibration",
+    "decoder",
 )  # what the manifest itself says of how texts are read
 TRAINED_OPTIONS = ("max_tokens", "stride", "max_pair_distance")
 ANSWER_OPTIONS = (
@@ -77,7 +78,17 @@ class Folder:
         except ImportError:
             raise missing_packages("cpu", "tokenizers") from None
         backend = Tokenizer.from_file(str(self.path / TOKENIZER))
-        return WordTokenizer(backend, pad=self.manifest["pad"], longest=self.manifest["longest"])
+        return WordTokenizer(
+            backend,
+            pad=self.manifest["pad"],
+            longest=self.manifest["longest"],
+            of_decoder="decoder" in self.manifest,
+        )
+
+    @property
+    def read_twice(self) -> bool:
+        """Whether the model reads each text twice, and tags it the second time."""
+        return bool(self.manifest.get("decoder", {}).get("attention") == "twice")
 
 
 def locate(config: TaggerConfig, labels: LabelSet) -> list[Folder]:
@@ -174,6 +185,8 @@ def save(
     """
     from safetensors.torch import save_file
 
+    from spanlake.models.tagger.decoder import trained_state
+
     top.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, *FILES):
         (top / name).unlink(missing_ok=True)
@@ -181,7 +194,7 @@ def save(
     backbone.architectures = ["OnePass"]  # the weights are no plain encoder's
     backbone.save_pretrained(top)
     pieces.backend.save(str(top / TOKENIZER))
-    save_file(module.state_dict(), top / WEIGHTS)
+    save_file(trained_state(module), top / WEIGHTS)
     if graphs:
         from spanlake.models.tagger.export import export
 
@@ -194,11 +207,16 @@ def save(
     write_manifest(top, KIND, labels, details, _files(top))
 
 
-def load_module(top: Path) -> OnePass:
-    """Return the torch module of a model folder, in float32 and not yet in evaluation mode."""
+def load_module(top: Path, *, device: str = "cpu", precision: str = "fp32") -> OnePass:
+    """Return the torch module of a model folder, not yet in evaluation mode.
+
+    It is float32 on the CPU; the base of a decoder's adapter is loaded on `device` and as
+    `precision` says.
+    """
     from safetensors.torch import load_file
     from transformers import AutoConfig, AutoModel
 
+    from spanlake.models.tagger.decoder import load_decoder, trained_state
     from spanlake.models.tagger.module import OnePass, Shape
 
     if not (top / WEIGHTS).is_file():
@@ -206,10 +224,17 @@ def load_module(top: Path) -> OnePass:
             f"{top}: no {WEIGHTS}, only exported graphs: they are read with on a CPU, and cannot be"
             " trained further"
         )
-    shape = dict(read_manifest(top, KIND)["shape"])
+    manifest = read_manifest(top, KIND)
+    shape = dict(manifest["shape"])
     if shape.pop("mixed_layers", 1) > 1:  # written by earlier versions
         raise ModelError(f"{top}: trained with mixed_layers, which are no longer read; train anew")
-    backbone = AutoModel.from_config(AutoConfig.from_pretrained(top, local_files_only=True))
+    if decoder := manifest.get("decoder"):
+        backbone = load_decoder(decoder, device, precision)
+    else:
+        backbone = AutoModel.from_config(AutoConfig.from_pretrained(top, local_files_only=True))
     module = OnePass(backbone, Shape(**{**shape, "tags": tuple(shape["tags"])}))
-    module.load_state_dict(load_file(top / WEIGHTS))
+    state = load_file(top / WEIGHTS)
+    if state.keys() != trained_state(module).keys():
+        raise ModelError(f"{top}: {WEIGHTS} lacks weights, or holds others: train anew")
+    module.load_state_dict(state, strict=False)  # a frozen base is not among them
     return module
