@@ -20,6 +20,8 @@ from spanlake.corpora import (
 )
 from spanlake.errors import DataError
 from spanlake.models import Extractor
+from spanlake.models.cascade import Cascade
+from spanlake.scoring.cascade_curve import CurvePoint, cascade_curve
 from spanlake.scoring.counts import Counts, Scores
 from spanlake.scoring.metrics import score_note
 from spanlake.scoring.score_extractor import ScoredNote, pooled, scored_notes
@@ -37,7 +39,7 @@ class Evaluation:
     `model` is the fingerprint of the extractor that read them, None for a folder of predictions.
     `unread` counts such a folder's entities that could not be read, by reason: precision is without
     them. A label that the set lacks is of no layer, and what lies outside a note has no words.
-    `gold_problems` counts what of the gold was left out or doubted.
+    `gold_problems` counts what of the gold was left out or doubted. `curve` is that of a cascade.
     """
 
     labels: LabelSet
@@ -46,6 +48,7 @@ class Evaluation:
     model: str | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
     gold_problems: Mapping[str, int] = field(default_factory=dict)
+    curve: Sequence[CurvePoint] = ()
 
     @property
     def scores(self) -> Scores:
@@ -140,5 +143,10 @@ def evaluate_extractor(
     gold, report = read_gold_notes(gold_notes, extractor.labels, encoding)
     notes = scored_notes(gold, extractor)
     return Evaluation(
-        extractor.labels, notes, report, extractor.fingerprint, gold_problems=report.reasons
+        extractor.labels,
+        notes,
+        report,
+        extractor.fingerprint,
+        gold_problems=report.reasons,
+        curve=cascade_curve(gold, extractor) if isinstance(extractor, Cascade) else (),
     )

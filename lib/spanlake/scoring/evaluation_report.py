@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from spanlake.scoring import reliability
 from spanlake.scoring.assertions import assertion_counts
 from spanlake.scoring.bootstrap import Interval, intervals, lines, of_notes
+from spanlake.scoring.cascade_curve import CurvePoint, curve_lines
 from spanlake.scoring.counts import Counts, Scores
 from spanlake.scoring.evaluation import Evaluation
 from spanlake.scoring.groups import GroupCounts
@@ -42,6 +43,7 @@ class EvaluationReport:
     notes_in_training_data: list[str] | None
     unread: Mapping[str, int]
     gold_problems: Mapping[str, int]
+    curve: Sequence[CurvePoint]
 
 
 def summarize(evaluation: Evaluation, groups: Mapping[str, GroupCounts]) -> EvaluationReport:
@@ -59,6 +61,7 @@ def summarize(evaluation: Evaluation, groups: Mapping[str, GroupCounts]) -> Eval
         notes_in_training_data=evaluation.notes_in_training_data,
         unread=evaluation.unread,
         gold_problems=evaluation.gold_problems,
+        curve=evaluation.curve,
     )
 
 
@@ -79,6 +82,8 @@ def _tables(found: EvaluationReport) -> Iterator[str]:
         yield _unread(found) + "\n"
     if found.outcomes:
         yield "probabilities, and what came true\n" + reliability.lines(found.outcomes) + "\n"
+    if found.curve:
+        yield curve_lines(found.curve)
     if "string" in found.groups:
         yield string_table(found.groups["string"])
 
@@ -102,6 +107,7 @@ def as_json(found: EvaluationReport) -> dict[str, object]:
         "notes_in_training_data": found.notes_in_training_data,
         "unread_predictions": dict(found.unread),
         "gold_problems": dict(found.gold_problems),
+        "cascade": [asdict(point) for point in found.curve],
     }
 
 
