@@ -63,7 +63,9 @@ def _absolute(name: str) -> str:
 class DictionaryConfig(AnyExtractor):
     """Terms of a lexicon: the baseline that needs no training."""
 
-    kind: Literal["dictionary"] = Field("dictionary", description="Has to be given.")
+    kind: Literal["dictionary"] = Field(
+        "dictionary", description="Required; without it the kind is `tagger`."
+    )
 
 
 class WindowsConfig(AnyExtractor):
@@ -100,7 +102,7 @@ class WindowsConfig(AnyExtractor):
 class BertConfig(WindowsConfig):
     """Kiwi-BERT's shape: two token classifiers and a pair classifier."""
 
-    kind: Literal["bert"] = Field("bert", description="Has to be given.")
+    kind: Literal["bert"] = Field("bert", description="Required; without it the kind is `tagger`.")
     model: str | None = Field(
         None, description="Folder of a trained model. Either this, or any of the next three."
     )
@@ -195,20 +197,20 @@ class LlamaConfig(AnyExtractor):
         None, description="Where the base of a trained model is, if not where it was trained from."
     )
     quantization: Literal["auto", "none", "nf4", "int8"] = Field(
-        "auto", description="Of the weights; `auto`: as in training, `none` for a checkpoint."
+        "auto", description="Of the weights. `auto`: as in training; `none` for a checkpoint."
     )
     prompt: Literal["auto", "instruct", "short"] = Field(
-        "auto", description="`auto`: as in training, `instruct` for a checkpoint."
+        "auto", description="`auto`: as in training; `instruct` for a checkpoint."
     )
     constrained: bool = Field(
         True,
         description="Score only ids that continue a legal answer. `false` (for comparison): the"
-        " model may alter the text, and what it says after that is not used.",
+        " model may alter the text, and its output after an alteration is not used.",
     )
     draft: Literal["copy", "none"] | TaggerConfig | DictionaryConfig | BertConfig = Field(
         "copy",
-        description="What the model verifies: the text without entities, the answers of another"
-        " extractor (a section such as `{kind: tagger}`), or nothing (an id at a time).",
+        description="What the model verifies. `copy`: the text without entities. `none`: nothing,"
+        " an id at a time. A section such as `{kind: tagger}`: the answers of another extractor.",
     )
     draft_threshold: float = Field(
         0.5, ge=0, le=1, description="Entities of a draft below this score are not drafted."
@@ -219,13 +221,26 @@ class LlamaConfig(AnyExtractor):
 
 
 class CascadeConfig(AnyExtractor):
-    """The first extractor reads all texts, the second those of low confidence."""
+    """The first extractor reads all texts, the second those of low confidence.
 
-    kind: Literal["cascade"] = Field("cascade", description="Has to be given.")
-    first: TaggerConfig = Field(TaggerConfig(), description="An extractor that is cheap.")
-    second: LlamaConfig = Field(description="An extractor that is accurate.")
+    `labels` must be the same in the cascade and in both of its sections.
+    """
+
+    kind: Literal["cascade"] = Field(
+        "cascade", description="Required; without it the kind is `tagger`."
+    )
+    first: TaggerConfig = Field(
+        TaggerConfig(), description="A cheap extractor: keys of `kind: tagger`."
+    )
+    second: LlamaConfig = Field(
+        description="An accurate extractor: keys of `kind: llama_markup` or `llama_bio`."
+    )
     confidence_threshold: float | None = Field(
-        None, ge=0, le=1, description="Texts with less confidence go to the second."
+        None,
+        ge=0,
+        le=1,
+        description="Texts with less confidence go to the second. Either this or `llm_share` is"
+        " required.",
     )
     llm_share: float | None = Field(
         None,
