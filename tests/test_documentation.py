@@ -7,21 +7,15 @@ import runpy
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
-from spanlake.config.base import load_config
-from spanlake.config.extract import EvaluateConfig, ExtractConfig, IngestConfig
-from spanlake.config.train import (
-    BertTrainConfig,
-    DistilConfig,
-    TaggerTrainConfig,
-    load_train_config,
-)
+from spanlake.config.base import Model, load_config
+from spanlake.config.extract import ExtractConfig, IngestConfig
+from spanlake.config.train import DistilConfig, load_train_config
 from spanlake.core.labels import LAYERS, load_labels
+from spanlake.spark.schemas import TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -33,14 +27,6 @@ LOADERS = {
     "pretrain": lambda path: load_config(import_module("pretrain_encoder").PretrainConfig, path),
     "distil": partial(load_config, DistilConfig),
 }
-SECTIONS = [
-    (IngestConfig, ["Ingest"]),
-    (ExtractConfig, ["Extract"]),
-    (EvaluateConfig, ["Extract", "Evaluate"]),
-    (BertTrainConfig, ["Train", "`kind: bert`"]),
-    (TaggerTrainConfig, ["Train", "`kind: tagger`"]),
-    (DistilConfig, ["Distil"]),
-]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -65,27 +51,23 @@ def test_every_label_set_loads_and_defines_its_labels(path):
     assert all((labels.main | labels.modifier).values()), "a label without a definition"
 
 
-@pytest.mark.parametrize(("model", "sections"), SECTIONS, ids=lambda x: getattr(x, "__name__", ""))
-def test_every_key_of_a_configuration_is_documented_with_its_default(model, sections):
-    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    parts = dict(part.split("\n", 1) for part in re.split(r"^#+ ", page, flags=re.M)[1:])
-    lines = [line for name in sections for line in parts[name].splitlines()]
-    documented = dict(re.findall(r"^\| `(\S+)` \| [^|]+ \| ([^|]+) \|", "\n".join(lines), re.M))
-    for key, field in keys_of(model):
-        default = field.get_default(call_default_factory=True)
-        default = list(default) if isinstance(default, tuple) else default  # as YAML has it
-        expected = "required" if field.is_required() else "none" if default is None else default
-        if not isinstance(default, BaseModel):  # its keys have rows of their own
-            assert yaml.safe_load(documented[key]) == expected, key
+def classes_below(kind):
+    for child in kind.__subclasses__():
+        yield child
+        yield from classes_below(child)
 
 
-def keys_of(model, section=""):
-    for name, field in model.model_fields.items():
-        key = section + (field.alias or name)
-        yield key, field
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from keys_of(kind, f"{key}.")
+CONFIGURATIONS = sorted(
+    {c for c in classes_below(Model) if c.__module__.startswith("spanlake.config.")},
+    key=lambda kind: kind.__name__,
+)
+
+
+@pytest.mark.parametrize("kind", CONFIGURATIONS)
+def test_every_key_of_a_configuration_has_a_description(kind):
+    assert kind.__doc__, "the paragraph of its section"
+    for name, field in kind.model_fields.items():
+        assert (field.description or "").endswith("."), name
 
 
 def test_the_kiwi_schema_is_the_paper_s():
@@ -94,6 +76,47 @@ def test_the_kiwi_schema_is_the_paper_s():
     assert (len(kiwi.main), len(kiwi.modifier), pairs) == (4, 16, 22)
 
 
-def test_the_generated_page_of_the_command_line_is_current():
-    page = runpy.run_path(str(ROOT / "docs" / "generate.py"))["cli_page"]()
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == page, "run `make docs`"
+@pytest.fixture(scope="module")
+def generated():
+    return runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
+
+
+@pytest.mark.parametrize("name", ["cli.md", "configuration.md", "tables.md"])
+def test_a_generated_page_is_current(generated, name):
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert page == generated[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `tables.schema` | text | none | ",  # its alias
+        """| `source.delimiter` | text | ',' | """,
+        "| `source.columns` | mapping to text or section | {} | ",
+        "| `slices` | whole number, at least 1, at most 100000 | none | ",
+        "| `extractor` | section | {kind: tagger} | ",
+        "| `extractor.kind` | llama_markup / llama_bio | required | ",
+        "| `extractor.calibration.tags` | list of numbers, above 0 | required | ",
+        "| `train_data` | text or list of text | required | ",
+        "| `resume` | true / false | true | ",
+        "| `learning_rate` | number, above 0 | 0.0003 | ",
+    ],
+)
+def test_a_row_of_the_page_has_type_and_default_as_yaml_has_them(generated, row):
+    assert f"\n{row}" in generated["configuration.md"]()
+
+
+def test_a_section_lists_its_own_keys_and_those_of_its_kind(generated):
+    parts = re.split(r"^#+ ", generated["configuration.md"](), flags=re.M)
+    keys = {p.split("\n")[0]: set(re.findall(r"^\| `(\S+)` ", p, flags=re.M)) for p in parts}
+    assert keys["Evaluate"] == {"tables"}  # the one that differs from an extraction's
+    assert {"tables", "tables.location", "extractor", "where"} <= keys["Extract"]
+    assert {"kind", "soup_size"} <= keys["Train: `kind: tagger`"] - keys["Train"]
+    assert {"output_dir", "soup_size", "teachers"} <= keys["Distil"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_has_its_key_and_its_partitions_as_columns(name):
+    table = TABLES[name]
+    assert table.description.rstrip().endswith(".") and table.key
+    assert {*table.key, *table.partitioned_by} <= set(table.schema.fieldNames())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from spanlake.spark.schemas import TABLES
 from spanlake.spark.session import QUOTING
 from spanlake.spark.tables import Tables
 
-ROOT = Path(__file__).resolve().parents[2]
 ROW = (
     "SELECT 'c' AS corpus, 'n' AS note_id, 'h' AS head_entity_id, 't' AS tail_entity_id,"
     " 'l' AS label"
@@ -111,13 +109,3 @@ def test_a_schema_of_the_catalog_works_too(spark):
         assert spark.table("spanlake_test.gold_relations").count() == 1
     finally:
         spark.sql("DROP DATABASE spanlake_test CASCADE")
-
-
-def test_the_documentation_names_every_column():
-    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
-    for name, table in TABLES.items():
-        section = re.split(r"^## ", text, flags=re.M)
-        mine = [part for part in section if part.startswith(f"`{name}`")]
-        assert len(mine) == 1, f"docs/tables.md has no section `{name}`"
-        for field in table.schema:
-            assert f"| `{field.name}` | {field.dataType.simpleString()} |" in mine[0], field.name

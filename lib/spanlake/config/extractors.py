@@ -16,10 +16,14 @@ Self = TypeVar("Self", bound="AnyExtractor")
 
 
 class AnyExtractor(Model):
-    """What every kind has. Device and batch size never change an answer."""
+    """Keys of every kind. Device and batch size never change an answer."""
 
     labels: str = Field("kiwi", description="Label set: a bundled one, or a path to a `.yml`.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: a GPU if any.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="`auto`: a GPU if torch finds one and the model has weights for it"
+        " (`model.safetensors`; the bundled `small` has weights for a CPU alone).",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="`auto` takes bf16 where the processor gains from it."
     )
@@ -59,21 +63,33 @@ def _absolute(name: str) -> str:
 class DictionaryConfig(AnyExtractor):
     """Terms of a lexicon: the baseline that needs no training."""
 
-    kind: Literal["dictionary"] = "dictionary"
+    kind: Literal["dictionary"] = Field(
+        "dictionary", description="Required; without it the kind is `tagger`."
+    )
 
 
 class WindowsConfig(AnyExtractor):
     """How a text that is longer than a model's window is read, and which entities are paired."""
 
-    max_tokens: int = Field(256, ge=16, le=8192, description="Size of a window in subwords.")
+    max_tokens: int = Field(
+        256,
+        ge=16,
+        le=8192,
+        description="Size of a window in subwords. The model's own limit caps it; that of a tagger"
+        " is the window of its training.",
+    )
     stride: int = Field(
         64, ge=0, description="Overlap of windows in subwords; less than half of `max_tokens`."
     )
     max_pair_distance: int = Field(
-        20, ge=1, description="Most words between two entities of a candidate relation."
+        20,
+        ge=1,
+        description="Entities farther apart, in words, are no candidates for a relation, except"
+        " for labels in `far_reaching` of the label set (negation, uncertainty, subject, time in"
+        " `kiwi`).",
     )
     pair_threshold: float = Field(
-        0.5, ge=0, le=1, description="Least score of a relation by the pair classifier."
+        0.5, ge=0, le=1, description="Least probability of a relation between two given entities."
     )
 
     @model_validator(mode="after")
@@ -86,9 +102,15 @@ class WindowsConfig(AnyExtractor):
 class BertConfig(WindowsConfig):
     """Kiwi-BERT's shape: two token classifiers and a pair classifier."""
 
-    kind: Literal["bert"] = "bert"
-    model: str | None = Field(None, description="Folder of a trained model.")
-    main: str | None = Field(None, description="Checkpoint for entities, instead of `model`.")
+    kind: Literal["bert"] = Field("bert", description="Required; without it the kind is `tagger`.")
+    model: str | None = Field(
+        None, description="Folder of a trained model. Either this, or any of the next three."
+    )
+    main: str | None = Field(
+        None,
+        description="Checkpoint for main entities, by path or by a name that was downloaded"
+        " before.",
+    )
     modifier: str | None = Field(None, description="Checkpoint for modifiers.")
     relation: str | None = Field(None, description="Checkpoint for relations.")
     label_map: dict[str, str] = Field(
@@ -107,30 +129,49 @@ class BertConfig(WindowsConfig):
 
 
 class Temperatures(Model):
-    """What a tagger's probabilities are divided by in logits (`jobs/crossvalidate.py` fits them).
+    """Temperatures of a tagger: its logits are divided by them.
 
-    `tags` has one a layer, in order. Given in a configuration, they stand for the model's own.
+    `jobs/crossvalidate.py` fits them. Those of a configuration replace the model's own.
     """
 
-    tags: tuple[Annotated[float, Field(gt=0)], ...]
-    pairs: float = Field(1.0, gt=0)
+    tags: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        description="One temperature per layer: main, then modifier."
+    )
+    pairs: float = Field(1.0, gt=0, description="Temperature of relations.")
 
 
 class TaggerConfig(WindowsConfig):
     """One encoder that reads entities and relations in one pass; by default the bundled one."""
 
-    kind: Literal["tagger"] = "tagger"
-    model: str | None = Field(None, description="Folder of a trained model; default: `small`.")
+    kind: Literal["tagger"] = Field("tagger", description="The default.")
+    model: str | None = Field(
+        None, description="Folder of a trained model. Default: the bundled `small`."
+    )
     models: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Folders of an ensemble, instead of `model`."
+        None,
+        min_length=1,
+        description="Folders of an ensemble, instead of `model`. Its probabilities are the means of"
+        " its members'.",
     )
     context: int = Field(
-        0, ge=0, le=8, description="Sentences on each side that the model sees as well."
+        0,
+        ge=0,
+        le=8,
+        description="Sentences on each side that the model sees as well. Equal sentences with"
+        " different neighbours are then read separately.",
     )
-    entity_threshold: float = Field(0.4, ge=0, le=1, description="Least score of an entity.")
-    relation_threshold: float = Field(0.4, ge=0, le=1, description="Least score of a relation.")
+    entity_threshold: float = Field(0.4, ge=0, le=1, description="Least probability of an entity.")
+    relation_threshold: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="Least probability that a relation and both of its entities are right.",
+    )
     calibration: Temperatures | None = Field(
-        None, description="Temperatures instead of the model's own."
+        None,
+        description="Temperatures instead of the model's own, for instance the content of a"
+        " `calibration.json` of `jobs/crossvalidate.py`. Default of an ensemble: the means of its"
+        " members'.",
     )
 
     @property
@@ -147,7 +188,7 @@ class TaggerConfig(WindowsConfig):
 class LlamaConfig(AnyExtractor):
     """A decoder language model that writes its answer: as mark-up of the text, or as BIO lines."""
 
-    kind: Literal["llama_markup", "llama_bio"]
+    kind: Literal["llama_markup", "llama_bio"] = Field(description="Format of the answers.")
     model: str = Field(
         description="Folder of a trained model, or any Hugging Face checkpoint of a causal"
         " language model, by path or by a name that was downloaded before."
@@ -156,20 +197,20 @@ class LlamaConfig(AnyExtractor):
         None, description="Where the base of a trained model is, if not where it was trained from."
     )
     quantization: Literal["auto", "none", "nf4", "int8"] = Field(
-        "auto", description="Of the weights; `auto`: as in training, `none` for a checkpoint."
+        "auto", description="Of the weights. `auto`: as in training; `none` for a checkpoint."
     )
     prompt: Literal["auto", "instruct", "short"] = Field(
-        "auto", description="`auto`: as in training, `instruct` for a checkpoint."
+        "auto", description="`auto`: as in training; `instruct` for a checkpoint."
     )
     constrained: bool = Field(
         True,
         description="Score only ids that continue a legal answer. `false` (for comparison): the"
-        " model may alter the text, and what it says after that is not used.",
+        " model may alter the text, and its output after an alteration is not used.",
     )
     draft: Literal["copy", "none"] | TaggerConfig | DictionaryConfig | BertConfig = Field(
         "copy",
-        description="What the model verifies: the text without entities, the answers of another"
-        " extractor (a section such as `{kind: tagger}`), or nothing (an id at a time).",
+        description="What the model verifies. `copy`: the text without entities. `none`: nothing,"
+        " an id at a time. A section such as `{kind: tagger}`: the answers of another extractor.",
     )
     draft_threshold: float = Field(
         0.5, ge=0, le=1, description="Entities of a draft below this score are not drafted."
@@ -180,13 +221,26 @@ class LlamaConfig(AnyExtractor):
 
 
 class CascadeConfig(AnyExtractor):
-    """The first extractor reads all texts, the second those that the first is least sure of."""
+    """The first extractor reads all texts, the second those of low confidence.
 
-    kind: Literal["cascade"] = "cascade"
-    first: TaggerConfig = Field(TaggerConfig(), description="An extractor that is cheap.")
-    second: LlamaConfig = Field(description="An extractor that is accurate.")
+    `labels` must be the same in the cascade and in both of its sections.
+    """
+
+    kind: Literal["cascade"] = Field(
+        "cascade", description="Required; without it the kind is `tagger`."
+    )
+    first: TaggerConfig = Field(
+        TaggerConfig(), description="A cheap extractor: keys of `kind: tagger`."
+    )
+    second: LlamaConfig = Field(
+        description="An accurate extractor: keys of `kind: llama_markup` or `llama_bio`."
+    )
     confidence_threshold: float | None = Field(
-        None, ge=0, le=1, description="Texts with less confidence go to the second."
+        None,
+        ge=0,
+        le=1,
+        description="Texts with less confidence go to the second. Either this or `llm_share` is"
+        " required.",
     )
     llm_share: float | None = Field(
         None,

@@ -83,7 +83,11 @@ class ModelTrainConfig(RunConfig):
 
 
 class TrainConfig(ModelTrainConfig):
-    """A training on annotated notes."""
+    """`spanlake train` and `jobs/train.py` train a model on annotated notes.
+
+    `spanlake crossvalidate` and `jobs/crossvalidate.py` take the same configuration, with
+    `kind: tagger`.
+    """
 
     train_data: str | tuple[str, ...] = Field(
         description="Brat folder (`NAME.txt` with `NAME.ann`), or a list of them."
@@ -154,7 +158,9 @@ class TaggerOptions(ModelTrainConfig):
 class TaggerTrainConfig(TaggerOptions, TrainConfig):
     """One model for entities and relations over one encoder."""
 
-    kind: Literal["tagger"] = Field("tagger", description="Has to be given.")
+    kind: Literal["tagger"] = Field(
+        "tagger", description="Required; without it the kind is `bert`."
+    )
     attention: Literal["full", "upper", "causal", "twice"] = Field(
         "full",
         description="Of a decoder language model: what a word sees. `full`: both sides in all"
@@ -195,14 +201,16 @@ class LlamaTrainConfig(TrainConfig):
         "short", description="`instruct` explains the task with the definitions of the labels."
     )
     quantization: Literal["auto", "none", "nf4"] = Field(
-        "auto", description="Of the base; `auto`: NF4 on a GPU (QLoRA), none on a CPU."
+        "auto", description="Of the base. `auto`: NF4 on a GPU (QLoRA), none on a CPU."
     )
     lora_rank: int = Field(16, ge=1, description="Rank of the adapter.")
     lora_alpha: int = Field(32, ge=1, description="Scale of the adapter, times its rank.")
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout before the adapter.")
     epochs: int = Field(3, ge=1, description="Epochs.")
     max_steps: int | None = Field(
-        None, ge=1, description="Steps to train, of which the learning rate's schedule knows."
+        None,
+        ge=1,
+        description="Steps to train, instead of epochs. The learning-rate schedule ends with them.",
     )
     learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW.")
@@ -229,7 +237,10 @@ class UnlabelledNotes(Model):
 
 
 class DistilConfig(TaggerOptions, UnlabelledNotes):
-    """A student tagger is trained on the probabilities of an ensemble of taggers."""
+    """`spanlake distil` and `jobs/distil.py` train a student tagger on notes without annotation.
+
+    The targets are the probabilities of an ensemble of taggers.
+    """
 
     teachers: tuple[str, ...] = Field(
         min_length=1, description="Model folders of the teachers; their mean is the target."

@@ -1,4 +1,4 @@
-"""Every table's columns, once: types, comments and keys. docs/tables.md is checked against this."""
+"""Every table's columns, once: types, comments and keys. docs/tables.md is made from this."""
 
 from __future__ import annotations
 
@@ -69,23 +69,29 @@ class Table:
 
     Partitions keep what is read together apart from the rest, whatever OPTIMIZE does, and commits
     to different ones never conflict. `properties` are those that this table alone has.
+    `description` (Markdown) and `key`, the columns that identify a row, are for docs/tables.md.
 
     Constraints look at numbers only: Delta prints the values of a violating row.
     """
 
     schema: T.StructType
+    description: str
+    key: tuple[str, ...]
     partitioned_by: tuple[str, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
 
 
 def _table(
+    description: str,
     *fields: T.StructField,
+    key: tuple[str, ...],
     partitioned_by: tuple[str, ...] = (),
     properties: tuple[tuple[str, str], ...] = (),
     **checks: str,
 ) -> Table:
-    return Table(T.StructType(list(fields)), partitioned_by, tuple(checks.items()), properties)
+    schema = T.StructType(list(fields))
+    return Table(schema, description, key, partitioned_by, tuple(checks.items()), properties)
 
 
 NOTE_KEY = (
@@ -141,8 +147,25 @@ ENTITY, RELATION = (
     _struct(*((f.name, f.dataType) for f in own)) for own in (ENTITY_FIELDS, RELATION_FIELDS)
 )
 
+ENTITIES = """\
+The table that users query. The row of a note in `note_status` publishes its entities.
+
+`negated`, `uncertain` and `subject` are three-valued. Null is not known: the scores neither accept
+nor rule out a relation to a cue in reach, or the label set has no such pair (a drug is never
+uncertain, a modifier never negated). Therefore write `negated = false`, or `negated IS NOT TRUE` to
+count what is not known; `NOT negated` leaves nulls out silently. The patient's own affirmed
+problems are `label = 'problem' AND negated = false AND uncertain = false AND subject = 'patient'`.
+
+Rows with `source = 'rule'` are modifiers that rules add (docs/models.md). They may overlap a
+modifier of another label."""
+
 TABLES: dict[str, Table] = {
     "notes": _table(
+        "One row per note, as the source has it now. `spanlake ingest` writes new, changed and"
+        " removed notes in one MERGE; a change of `patient_id` or other metadata alone is a change"
+        " of the note. The table has deletion vectors (`delta.enableDeletionVectors`): an edited"
+        " note is marked in its file and written to a new file. A reader of the files without"
+        " Delta 2.4 or later therefore sees edited and removed notes as well.",
         NOTE_KEY[0],
         _field("patient_id", STRING),
         _field("encounter_id", STRING),
@@ -150,10 +173,14 @@ TABLES: dict[str, Table] = {
         _field("note_datetime", STRING, "as the source writes it"),
         _field("note_text", STRING, "exactly as stored at the source", null=False),
         NOTE_KEY[1],
+        key=("note_id",),
         # An edited note is marked in its file, which is not written again for it.
         properties=(("delta.enableDeletionVectors", "true"),),
     ),
     "plan_units": _table(
+        "The stored plan: every note of a plan as its units, with their slice; no text. A note"
+        " without a sentence has one row with nulls. The view `sentences` cuts the text of the"
+        " units out of `notes`.",
         PLAN_KEY[1],
         PLAN_KEY[2],
         *NOTE_KEY,
@@ -164,26 +191,38 @@ TABLES: dict[str, Table] = {
         _field("right_end", INT, "where it ends"),
         _field("section", STRING, "nearest heading above, normalised; empty before the first"),
         _field("unit_key", T.BinaryType(), "first 16 bytes of a SHA-256 of what the model sees"),
+        key=("plan_id", "note_id", "sentence_index"),
         partitioned_by=("plan_id", "slice"),
     ),
     "work": _table(
+        "The units of unfinished plans that have no answer yet. Each unit is a place in one note"
+        " of its first slice; no text. The rows of a plan are dropped when it is finished.",
         PLAN_KEY[1],
         _field("slice", INT, "the first slice that holds the unit", null=False),
         _field("unit_key", T.BinaryType(), null=False),
         *NOTE_KEY,
         *[_field(name, INT, null=False) for name in ("start", "end", "left_start", "right_end")],
+        key=("plan_id", "unit_key"),
         partitioned_by=("plan_id", "slice"),
     ),
     "extractions": _table(
+        "Every answer of a model to a text: append-only, **no text**. Offsets are relative to the"
+        " target. The outcomes `ok` and `unreadable` are permanent, and there is one permanent row"
+        " per key. A `transient` outcome is planned again, at most three times. `undecided` holds"
+        " relations to a negation, an uncertainty or a subject whose score is too low for a"
+        " relation and too high to rule one out.",
         _field("unit_key", T.BinaryType(), null=False),
         _field("model_fingerprint", STRING, null=False),
         *[_field(f.name, f.dataType) for f in ANSWER.fields],
         _field("plan_id", STRING, null=False),
         _field("wave", INT, null=False),
         _field("timing", TIMING, "on the last row of each task, null elsewhere"),
+        key=("unit_key", "model_fingerprint"),
         partitioned_by=("model_fingerprint",),
     ),
     "derived": _table(
+        "The merged notes of a run of slices, before they are written to `entities`, `relations`"
+        " and `note_status`. Holds text. The rows of a plan are dropped when it is finished.",
         PLAN_KEY[1],
         _field("number", INT, "the run of slices that was derived at once", null=False),
         PLAN_KEY[2],
@@ -191,34 +230,46 @@ TABLES: dict[str, Table] = {
         *STATE,
         _field("entities", T.ArrayType(ENTITY)),
         _field("relations", T.ArrayType(RELATION)),
+        key=("plan_id", "note_id"),
         partitioned_by=("plan_id", "number"),
     ),
     "entities": _table(
+        ENTITIES,
         ENTITY_FIELDS[0],
         *NOTE_KEY,
         *ENTITY_FIELDS[1:],
         *PLAN_KEY,
+        key=("entity_id",),
         partitioned_by=("pipeline_fingerprint",),
         offsets="start >= 0 AND `end` > start",
         score="score IS NULL OR (score >= 0 AND score <= 1)",
     ),
     "relations": _table(
+        "Directed from a main entity (head) to its modifier (tail), with label, text and offsets"
+        " of both. `same_sentence` is false where a rule found the cue in a line above.",
         RELATION_FIELDS[0],
         *NOTE_KEY,
         *RELATION_FIELDS[1:],
         *PLAN_KEY,
+        key=("relation_id",),
         partitioned_by=("pipeline_fingerprint",),
     ),
     "note_status": _table(
+        "The terminal status of every note. It is appended last, and the views show the rows of a"
+        " note once it is there. `failed` notes are planned again; the other states are final.",
         *NOTE_KEY,
         *STATE,
         _field("entities", LONG, null=False),
         _field("relations", LONG, null=False),
         _field("plan_number", LONG, "of two plans the higher number holds", null=False),
         *PLAN_KEY,
+        key=("note_id", "text_sha256", "pipeline_fingerprint", "plan_id"),
         partitioned_by=("pipeline_fingerprint",),
     ),
     "plan_events": _table(
+        "The history of every plan, append-only: claimed (by a Delta transaction), planned"
+        " (counted), its waves and derive runs in the order of their choice, taken over, finished"
+        " or abandoned, and which pipeline the views show.",
         _field("plan_id", STRING, null=False),
         _field("plan_number", LONG, "1, 2, 3 ... within a pipeline", null=False),
         PLAN_KEY[0],
@@ -246,8 +297,12 @@ TABLES: dict[str, Table] = {
         _field("first_slice", INT, "wave, derive: the run of slices"),
         _field("last_slice", INT, "inclusive"),
         _field("lease", STRING, "claimed, taken_over: how the owner shows that it lives, JSON"),
+        key=("plan_id", "event", "number", "epoch"),
     ),
     "runs": _table(
+        "One row per job run. An ingest accounts for its source and prints the same counts:"
+        " `rows_read` = `rows_left_out` + `rows_refused` + `notes_new` + `notes_changed` +"
+        " `notes_unchanged`.",
         _field("run_id", STRING, null=False),
         _field("job", STRING, null=False),
         _field("state", STRING, "done, failed or lost (killed: a later run says so)", null=False),
@@ -282,8 +337,10 @@ TABLES: dict[str, Table] = {
         _field("notes_unchanged", LONG),
         _field("notes_removed", LONG, "stored, and no longer in the source"),
         _field("notes_blank", LONG, "of those read: nothing but white space"),
+        key=("run_id",),
     ),
     "gold_entities": _table(
+        "Annotated entities of the corpora that were scored.",
         _field("corpus", STRING, null=False),
         _field("note_id", STRING, null=False),
         _field("entity_id", STRING, null=False),
@@ -292,15 +349,20 @@ TABLES: dict[str, Table] = {
         _field("text", STRING, null=False),
         _field("start", INT, null=False),
         _field("end", INT, null=False),
+        key=("corpus", "entity_id"),
     ),
     "gold_relations": _table(
+        "Annotated relations of the same corpora.",
         _field("corpus", STRING, null=False),
         _field("note_id", STRING, null=False),
         _field("head_entity_id", STRING, null=False),
         _field("tail_entity_id", STRING, null=False),
         _field("label", STRING, null=False),
+        key=("corpus", "head_entity_id", "tail_entity_id"),
     ),
     "scores": _table(
+        "Counts of `spanlake evaluate --store` and `jobs/evaluate.py`. Counts are integers,"
+        " pooled over notes; an undefined ratio is null.",
         _field("run_id", STRING, null=False),
         _field("corpus", STRING, null=False),
         _field("model_fingerprint", STRING),
@@ -309,5 +371,6 @@ TABLES: dict[str, Table] = {
         _field("mode", STRING, "strict, relaxed, relaxed_many or gold_entities", null=False),
         *[_field(name, LONG, null=False) for name in ("tp", "fp", "fn", "support")],
         *[_field(name, DOUBLE, "null: undefined") for name in ("precision", "recall", "f1")],
+        key=("run_id", "level", "label", "mode"),
     ),
 }
