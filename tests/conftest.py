@@ -44,10 +44,16 @@ def few_samples(samples: Path, tmp_path: Path) -> Path:
     return folder
 
 
+# Tables of a few rows: planning a query and forking `chmod` for each file cost more than the work.
+LOCAL_FILES = "org.apache.hadoop.fs.RawLocalFileSystem"  # no checksum file beside each file
 SMALL = {
     "spark.ui.enabled": "false",
     "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.hadoop.fs.file.impl": LOCAL_FILES,
+    "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
 }
 

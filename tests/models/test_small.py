@@ -65,6 +65,7 @@ def test_it_is_no_larger_than_promised_and_names_no_place_of_its_making() -> Non
     assert all(len(bytes.fromhex(digest)) == 32 for digest in training["training_text_hashes"])
 
 
+@pytest.mark.slow
 def test_it_beats_the_dictionary_on_the_bundled_notes(samples: Path) -> None:
     scores = {}
     for kind in ("tagger", "dictionary"):

@@ -107,6 +107,7 @@ def test_a_batch_that_memory_does_not_suffice_for_raises_and_spoils_no_other() -
     assert large == ["MemoryError"] * 2 and small in ("True", "MemoryError") and later == "True"
 
 
+@pytest.mark.slow
 def test_padding_beyond_a_window_of_attention_spoils_no_words(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="needs the train extra")
     import transformers

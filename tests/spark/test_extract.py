@@ -32,7 +32,7 @@ NOTES = {
     "e": "Potassium 5.4 mmol/L (ref 3.5-5.1).\fSevere headache since yesterday.",
 }
 KEYS = ["note_id", "label", "start", "end", "text", "entity_id"]
-WAYS = pytest.mark.parametrize("way", ["driver", "spark"])
+WAYS = pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.slow)])
 OPTIONS = {"driver": {}, "spark": {"driver_notes": 0, "slices": 2}}
 
 
@@ -45,7 +45,7 @@ def rows(frame, *columns):
     return sorted(tuple(row) for row in frame.select(*columns).collect())
 
 
-@pytest.fixture(scope="module", params=list(OPTIONS))
+@pytest.fixture(scope="module", params=["driver", pytest.param("spark", marks=pytest.mark.slow)])
 def place(request, spark, tmp_path_factory):
     """Tables of one undisturbed run, by the driver or in waves, for the tests that only look."""
     folder = tmp_path_factory.mktemp("extract")
@@ -145,6 +145,7 @@ def test_delta_s_log_holds_no_note_text(tables, facts):
     assert not re.search("fever|aspirin|pneumonia|headache|knee", text, re.IGNORECASE)
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing_and_a_changed_note_is_derived_alone(tables, facts, tmp_path):
     config = _config(tables, driver_notes=0 if facts["waves"] else 2000)
     stored = [path.parent.name for path in Path(tables.config.location).glob("*/_delta_log")]

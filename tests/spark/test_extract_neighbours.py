@@ -46,7 +46,8 @@ def extractor(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Extr
     return extractor_config(**reading)
 
 
-@pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.long)])
 def test_equal_sentences_are_read_with_their_own_neighbours(tables, source, config, extractor):
     ingest(tables, source(NOTES))
     facts = extract(tables, config(extractor=extractor.model_dump(), slices=2))

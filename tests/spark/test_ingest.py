@@ -135,6 +135,7 @@ def test_every_row_is_accounted_for_in_runs_too(tables, source):
     assert stored["notes"] == sum(stored[f"notes_{c}"] for c in ("new", "changed", "unchanged"))
 
 
+@pytest.mark.slow
 def test_notes_without_a_status_are_unprocessed(tables, source, config):
     ingest(tables, source({"a": "No fever.", "b": "Cough."}))
     tables.register_views()
@@ -166,6 +167,7 @@ def test_a_source_that_is_refused_leaves_the_tables_as_they_were(tables, source,
     assert ingest(tables, source({"a": "One.", "c": "Two."}))["notes_new"] == 1
 
 
+@pytest.mark.slow
 def test_a_patient_id_alone_is_a_change_of_the_note(tables, source):
     rows = [{"note_id": i, "note_text": "Same text.", "patient_id": "p1"} for i in "abc"]
     ingest(tables, source(rows))
@@ -295,6 +297,7 @@ def test_notes_that_never_stand_still_end_in_one_line(tables, source, monkeypatc
     assert texts(tables) == {"w": "Other.", "x": "Other."}
 
 
+@pytest.mark.slow
 def test_files_put_together_meanwhile_are_no_other_ingest(tables, source, monkeypatch):
     ingest(tables, source({"a": "One.", "b": "Two."}))
     ingest(tables, source({"a": "One.", "b": "Two.", "c": "Three."}))

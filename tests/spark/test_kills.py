@@ -32,7 +32,13 @@ NOTES = {
     "d": "Mother had breast cancer. Takes aspirin 81 mg daily.",
     "e": "Severe headache.",
 }
-WAYS = pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.slow)])
+WAYS = pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("driver", marks=pytest.mark.slow),
+        pytest.param("spark", marks=pytest.mark.long),
+    ],
+)
 COMMITS = {"driver": 7, "spark": 22}
 OPTIONS = {"driver": {}, "spark": {"driver_notes": 0, "slices": 2, "wave_minutes": 1e-9}}
 
@@ -94,23 +100,23 @@ def killed(tables, way, last, when="before", kind=Commits):
     return commits
 
 
-# Some commits of a small plan; in the slow set all of them, and some of a large one; else long.
-SOME = [("driver", 0), ("driver", 3), ("driver", 5)]
-SLOW = [("spark", 2), ("spark", 9), ("spark", 15)]
+# One commit of a small plan, in the slow set some more, one of them of a large plan; else long.
+SOME = [("driver", 3)]
+SLOW = [("driver", 0), ("driver", 5), ("spark", 9)]
 ALL = [(way, last) for way, number in COMMITS.items() for last in range(number)]
 
 
 def marks_of(way, last):
     if (way, last) in SOME:
         return ()
-    return pytest.mark.slow if way == "driver" or (way, last) in SLOW else pytest.mark.long
+    return pytest.mark.slow if (way, last) in SLOW else pytest.mark.long
 
 
 MOMENTS = [
     pytest.param(way, last, when, marks=marks_of(way, last))
     for way, last in ALL
     for when in ("before", "after")
-    if when == "before" or (way, last) not in SOME
+    if when == "before" or (way, last) not in SOME + SLOW
 ]
 
 
@@ -169,9 +175,10 @@ class Answers(Progress):
     ("way", "second"),
     [
         ("driver", (2, Progress)),  # after `entities`
-        pytest.param("spark", (0, Answers), marks=pytest.mark.slow),
+        pytest.param("spark", (0, Answers), marks=pytest.mark.long),
     ],
 )
+@pytest.mark.slow
 def test_each_lost_run_of_a_plan_is_told_with_what_it_read_itself(tables, undisturbed, way, second):
     """Killed after a wave, again after the next one, then completed."""
     for last, kind in ((0, Answers), second):
@@ -185,7 +192,7 @@ def test_each_lost_run_of_a_plan_is_told_with_what_it_read_itself(tables, undist
     assert [row.infer_seconds > 0 for row in lost] == [units > 0 for units in read]
 
 
-@WAYS
+@pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.slow)])
 def test_nothing_is_visible_before_its_status(tables, way):
     with dying(None) as commits:
         commits._last = 10**9
@@ -252,6 +259,7 @@ def test_a_plan_killed_before_its_units_reads_the_notes_that_it_pins(tables):
     assert ("cough",) in keys(tables.view("current_entities").where("note_id = 'a'"), "text")
 
 
+@pytest.mark.slow
 def test_a_volatile_where_that_finds_nothing_the_second_time_leaves_no_open_plan(
     tables, monkeypatch
 ):
@@ -427,6 +435,7 @@ def undisturbed_spark(spark, ingested, tmp_path_factory):
     return undisturbed.__wrapped__(spark, ingested, tmp_path_factory, "spark")
 
 
+@pytest.mark.slow
 def test_a_note_of_another_patient_now_is_shown_with_that_patient(tables):
     extract(tables, config(tables))
     rows = [{"note_id": i, "note_text": t, "patient_id": "P9"} for i, t in NOTES.items()]
@@ -499,6 +508,7 @@ def test_planning_and_deriving_read_what_they_need_once(tables, monkeypatch, rea
     extract(tables, config(tables, "spark"), "derive")
 
 
+@pytest.mark.slow
 def test_an_idle_run_looks_at_no_text(tables, monkeypatch):
     """Of ten million notes it would read some hundred gigabytes, to do nothing."""
     extract(tables, config(tables))

@@ -36,6 +36,7 @@ def plan_ids(tables, table):
     return {row[0] for row in tables.read(table).select("plan_id").distinct().collect()}
 
 
+@pytest.mark.slow
 def test_an_upgrade_keeps_the_answers_wherever_it_is_killed(old, config, monkeypatch):
     model = model_fingerprint(config().extractor)
     name = old.name("extractions")
@@ -80,6 +81,7 @@ def test_an_upgrade_waits_for_a_run_of_the_older_code(old):
     assert count(old, "extractions", "unit_sha256 IS NOT NULL") == 5
 
 
+@pytest.mark.slow
 def test_maintain_gives_up_dead_plans_and_drops_what_no_note_needs(
     tables, source, config, monkeypatch
 ):
@@ -117,6 +119,7 @@ def test_maintain_gives_up_dead_plans_and_drops_what_no_note_needs(
     assert tables.view("sentences").count() == 4
 
 
+@pytest.mark.slow
 def test_a_purge_waits_for_open_plans(tables, source, config):
     ingest(tables, source(NOTES))
     extract(tables, config(), "plan")

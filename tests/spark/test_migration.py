@@ -13,6 +13,7 @@ from spanlake.spark.runs import Run
 from spanlake.spark.schemas import TABLES
 
 
+@pytest.mark.slow
 def test_old_tables_take_new_rows_and_keep_their_own(old, source, config):
     upgrade(old)
     before = {name: old.read(name).count() for name in ("notes", "runs", "extractions")}

@@ -7,7 +7,8 @@ import hashlib
 import pytest
 
 from notes_source import jsonl_source
-from spanlake.config.extractors import TablesConfig, extractor_config
+from spanlake.config.extract import TablesConfig
+from spanlake.config.extractors import extractor_config
 from spanlake.core.types import Extraction, Unit, units_of
 from spanlake.errors import DataError, PlanError
 from spanlake.spark import infer, leases, plan, small_runs
@@ -18,7 +19,7 @@ from spanlake.spark.leases import Lease, identity
 from spanlake.spark.tables import Tables
 from spanlake.text.sentences import split
 
-WAYS = pytest.mark.parametrize("way", ["driver", "spark"])
+WAYS = pytest.mark.parametrize("way", ["driver", pytest.param("spark", marks=pytest.mark.long)])
 NOTES = {"a": "No fever.\nTakes aspirin.", "b": "No fever.\nHeadache."}
 HARD = {
     "a": "HISTORY:\n\nNo fever.  Takes aspirin \U0001f600.\nİ slept. No.\r\nYes.",
@@ -211,6 +212,7 @@ def test_a_transient_failure_is_planned_again_at_most_three_times(fresh, source,
     assert fresh.read("extractions").count() == 3 + plan.MAX_TRANSIENT
 
 
+@pytest.mark.slow
 @WAYS
 def test_an_unreadable_text_is_quarantined_and_says_how_much_was_not_seen(
     fresh, source, config, headaches
