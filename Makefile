@@ -31,7 +31,7 @@ $(VENV)/light: setup.py conf/spark/find-spark-home | $(BIN)/python
 	touch $@
 
 $(VENV)/full: setup.py $(VENV)/light
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark,train,notebook,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark,llama,notebook,dev]'
 	touch $@
 
 setup-light: $(VENV)/light ## Spark and Delta into .venv, no torch

@@ -23,6 +23,8 @@ INFER = [
     "safetensors>=0.8",
 ]
 TRAIN = [*INFER, *CPU, "accelerate>=1.10,<2"]
+# Adapters, 4-bit weights and prompts of language models; energy needs nvidia-ml-py beside it.
+LLAMA = [*TRAIN, "peft>=0.18,<1", "bitsandbytes>=0.48,<1", "jinja2>=3.1"]
 NOTEBOOK = ["ipykernel>=6", "nbclient>=0.10", "matplotlib>=3.8"]
 # What Spark Connect needs of a client, pyspark[connect].
 CONNECT = [
@@ -59,6 +61,7 @@ setup(
         "spanlake": [
             "labels/*.yml",
             "lexicon/*.yml",
+            "models/llama/prompts/*.jinja",
             "samples/notes/*",
             "weights/*/*",
             "py.typed",
@@ -77,6 +80,7 @@ setup(
         "cpu": CPU,
         "infer": INFER,
         "train": TRAIN,
+        "llama": LLAMA,
         "notebook": NOTEBOOK,
         "dev": DEV,
     },
