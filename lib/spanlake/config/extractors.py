@@ -16,7 +16,8 @@ Self = TypeVar("Self", bound="AnyExtractor")
 
 
 class AnyExtractor(Model):
-    """Keys of every kind. Device and batch size never change an answer."""
+    """Keys of every kind. Device and batch size never change an answer; of a language
+    model in bfloat16 or 4 bits, two ids that tie may fall either way."""
 
     labels: str = Field("kiwi", description="Label set: a bundled one, or a path to a `.yml`.")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -201,6 +202,11 @@ class LlamaConfig(AnyExtractor):
     )
     prompt: Literal["auto", "instruct", "short"] = Field(
         "auto", description="`auto`: as in training; `instruct` for a checkpoint."
+    )
+    engine: Literal["torch", "vllm"] = Field(
+        "torch",
+        description="What runs the model. `vllm` needs an environment of its own, and has not been"
+        " run.",
     )
     constrained: bool = Field(
         True,

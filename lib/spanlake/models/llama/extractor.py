@@ -24,11 +24,13 @@ from spanlake.models.llama import loading
 from spanlake.models.llama.loading import fingerprint as fingerprint
 from spanlake.models.llama.markup import Answer, Ids, Source, WordSpan
 from spanlake.models.llama.prompts import Prompts, Task, attribute_of, attribute_tag
-from spanlake.models.llama.verification import Decoding, decode
+from spanlake.models.llama.verification import Decoding, Engine, decode
 from spanlake.models.relation_rules import NearestHeadRule
 from spanlake.models.safe_extract import extract_encodable
+from spanlake.models.tokenization import checkpoint_tokenizer
 from spanlake.models.windows import plan_windows
 
+LONGEST_PROMPT = 1024
 ROOM = 64  # ids that an answer may have beyond four times its text
 
 
@@ -121,13 +123,9 @@ class LlamaExtractor:
         folder = loading.locate(config, self.labels)
         self.fingerprint = loading.folder_fingerprint(folder, config, self.labels)
         self.training_text_hashes = folder.training_text_hashes
-        from spanlake.models.llama.torch_engine import POSITIONS_AT_ONCE, TorchEngine
-
-        model, tokenizer, device = loading.load(folder, config, POSITIONS_AT_ONCE)
+        self.engine, tokenizer = _engine(folder, config)
+        self.stats, self.device = self.engine.stats, self.engine.device
         self.prompts = Prompts(tokenizer, self.labels, config.kind, folder.prompt)
-        self.engine = TorchEngine(model, device="as loaded", budget=config.max_tokens_per_batch)
-        self.stats = self.engine.stats
-        self.device = f"{device} {str(model.dtype).removeprefix('torch.')}"
         self.drafter = _drafter(config)
         self._rule = (
             NearestHeadRule(self.labels, load_lexicon("kiwi"))
@@ -277,6 +275,23 @@ class LlamaExtractor:
             kept = [span for span, is_sure in zip(spans, sure, strict=True) if is_sure]
             drafts.append((kept, attributes))
         return drafts
+
+
+def _engine(folder: loading.LlamaFolder, config: LlamaConfig) -> tuple[Engine, Any]:
+    """Return what runs the model, and its tokenizer."""
+    if config.engine == "vllm":
+        from spanlake.models.llama.vllm_engine import load_vllm
+
+        adapter = str(folder.adapter) if folder.adapter else None
+        tokenizer = checkpoint_tokenizer(folder.base, add_prefix_space=False)
+        longest = 8 * config.max_tokens + LONGEST_PROMPT
+        return load_vllm(str(folder.base), adapter, folder.quantization, longest), tokenizer
+    from spanlake.models.llama.torch_engine import POSITIONS_AT_ONCE, TorchEngine
+
+    model, tokenizer, device = loading.load(folder, config, POSITIONS_AT_ONCE)
+    engine = TorchEngine(model, device="as loaded", budget=config.max_tokens_per_batch)
+    engine.device = f"{device} {str(model.dtype).removeprefix('torch.')}"
+    return engine, tokenizer
 
 
 def _drafter(config: LlamaConfig) -> Extractor | None:

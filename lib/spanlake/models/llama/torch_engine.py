@@ -39,7 +39,8 @@ class TorchEngine:
         self, model: Any, *, device: str, budget: int = 4096, use_prefix_cache: bool = True
     ) -> None:
         self.model = model.to(device).eval() if device != "as loaded" else model.eval()
-        self.device = str(next(model.parameters()).device)
+        self._where = next(model.parameters()).device
+        self.device = str(self._where)
         self.stats = Stats()
         self._budget, self._use_prefix_cache = budget, use_prefix_cache
         self._decoder = model.get_decoder()
@@ -84,7 +85,7 @@ class TorchEngine:
         return Judged(chosen, margins)
 
     def _states(self, ids: Sequence[int], cache: Any) -> torch.Tensor:
-        row = torch.tensor([list(ids)], device=self.device)
+        row = torch.tensor([list(ids)], device=self._where)
         return self._decoder(input_ids=row, **{self._cache_argument: cache}).last_hidden_state
 
     @torch.inference_mode()
@@ -98,7 +99,7 @@ class TorchEngine:
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
         cache = {self._cache_argument: self._frozen(prefix)} if self._use_prefix_cache else {}
-        states = self._decoder(input_ids=ids.to(self.device), **cache).last_hidden_state
+        states = self._decoder(input_ids=ids.to(self._where), **cache).last_hidden_state
         choices = []
         for i, (row, request) in enumerate(zip(rows, batch, strict=True)):
             places = states[i, len(row) - len(request.draft) - 1 : len(row)]  # [draft + 1, hidden]
