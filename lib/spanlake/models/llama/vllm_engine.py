@@ -44,7 +44,7 @@ class VllmEngine:
         for request, prompt, output in zip(requests, prompts, outputs, strict=True):
             first = len(prompt) - len(request.draft)
             rows = [*output.prompt_logprobs[first:], output.outputs[0].logprobs[0]]
-            legal = request.legal or [None] * len(rows)
+            legal: Sequence[list[int] | None] = request.legal or [None] * len(rows)
             chosen = [
                 self._choose(prompt[: first + place], row, ids)
                 for place, (row, ids) in enumerate(zip(rows, legal, strict=True))
