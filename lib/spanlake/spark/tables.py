@@ -268,8 +268,9 @@ class Tables:
 
     def _conform(self, table: str, rows: DataFrame) -> DataFrame:
         """Select the table's columns in order; columns that `rows` lacks are null."""
+        present = set(rows.columns)  # each look at `columns` asks the JVM
         columns = [
-            (F.col(f.name) if f.name in rows.columns else F.lit(None))
+            (F.col(f.name) if f.name in present else F.lit(None))
             .cast(f.dataType)
             .alias(f.name)
             for f in TABLES[table].schema.fields
