@@ -270,9 +270,7 @@ class Tables:
         """Select the table's columns in order; columns that `rows` lacks are null."""
         present = set(rows.columns)  # each look at `columns` asks the JVM
         columns = [
-            (F.col(f.name) if f.name in present else F.lit(None))
-            .cast(f.dataType)
-            .alias(f.name)
+            (F.col(f.name) if f.name in present else F.lit(None)).cast(f.dataType).alias(f.name)
             for f in TABLES[table].schema.fields
         ]
         return rows.select(*columns)
