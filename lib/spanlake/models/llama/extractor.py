@@ -31,7 +31,8 @@ from spanlake.models.tokenization import checkpoint_tokenizer
 from spanlake.models.windows import plan_windows
 
 LONGEST_PROMPT = 1024
-ROOM = 64  # ids that an answer may have beyond four times its text
+# An answer ends at so many times the ids of its prompt: a legal one has an end, a free one may not.
+LEGAL_LENGTH, FREE_LENGTH, ROOM = 16, 4, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,8 @@ class LlamaExtractor:
         self, task: Task, window: Window, prompt: Ids, spans: Sequence[WordSpan]
     ) -> Decoding:
         answer = Answer(self.prompts.answer_format(task, window.source, window.bare_words))
-        limit = 4 * len(prompt) + ROOM + (8 * len(window.bare_words))
+        factor = LEGAL_LENGTH if self.config.constrained else FREE_LENGTH
+        limit = factor * (len(prompt) + len(window.bare_words)) + ROOM
         return Decoding((*prompt, *task.suffix), answer, spans, limit)
 
     def _decode(self, task: Task, decodings: Sequence[Decoding]) -> None:

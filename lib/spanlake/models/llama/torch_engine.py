@@ -16,6 +16,7 @@ from spanlake.models.batching import run_batched
 from spanlake.models.llama.markup import Ids
 from spanlake.models.llama.verification import Judged, Legal, Request
 from spanlake.models.loading import missing_packages
+from spanlake.models.network import cpu_memory_errors
 from spanlake.models.stats import Stats
 
 try:
@@ -99,7 +100,8 @@ class TorchEngine:
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
         cache = {self._cache_argument: self._frozen(prefix)} if self._use_prefix_cache else {}
-        states = self._decoder(input_ids=ids.to(self._where), **cache).last_hidden_state
+        with cpu_memory_errors():
+            states = self._decoder(input_ids=ids.to(self._where), **cache).last_hidden_state
         choices = []
         for i, (row, request) in enumerate(zip(rows, batch, strict=True)):
             places = states[i, len(row) - len(request.draft) - 1 : len(row)]  # [draft + 1, hidden]
