@@ -20,10 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spanlake.config.extractors import extractor_config
+from spanlake.core.bio import words
 from spanlake.core.labels import load_labels
 from spanlake.core.types import Extraction, Unit, units_of
 from spanlake.corpora import read_brat
 from spanlake.models import load_extractor
+from spanlake.models.llama.extractor import LlamaExtractor, windows_of
+from spanlake.models.llama.markup import Answer
+from spanlake.models.llama.verification import Decoding, decode
 from spanlake.text.sentences import split
 
 DRAFTS = ("none", "copy", "tagger", "own answer")
@@ -48,11 +52,17 @@ def main() -> int:
     parser.add_argument("--sentences", type=int, default=100)
     parser.add_argument("--modes", nargs="+", default=["constrained", "free"])
     parser.add_argument("--drafts", nargs="+", default=list(DRAFTS), choices=DRAFTS)
+    parser.add_argument(
+        "--generate", type=int, default=0, metavar="N",
+        help="first compare N free answers for entities, id for id, with `generate()`",
+    )  # fmt: skip
     arguments = parser.parse_args()
     units = some_sentences(arguments.gold, arguments.sentences)
-    sys.stdout.write(
-        f"{len(units)} sentences, {os.environ.get('OMP_NUM_THREADS')} threads\n{HEAD}\n"
-    )
+    if arguments.generate:
+        config = extractor_config(kind=arguments.kind, model=arguments.model, constrained=False)
+        compare_with_generate(LlamaExtractor(config), units[: arguments.generate])
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    sys.stdout.write(f"{len(units)} sentences, {threads} threads\n{HEAD}\n")
     for mode in arguments.modes:
         reference: list[Extraction] = []
         for draft in arguments.drafts:
@@ -80,6 +90,31 @@ def main() -> int:
             )
             sys.stdout.flush()
     return 0
+
+
+def compare_with_generate(extractor: LlamaExtractor, units: Sequence[Unit]) -> None:
+    """Print how many free answers for main entities are those of transformers' `generate()`."""
+    import torch
+
+    model, prompts = extractor.engine.model, extractor.prompts
+    task, equal = prompts.entity_tasks["main"], 0
+    for unit in units:
+        [window] = windows_of(unit.target, words(unit.target), prompts, 512)
+        answer = Answer(prompts.answer_format(task, window.source, window.bare_words))
+        row = Decoding((*window.source.ids, *task.suffix), answer, limit=100)
+        decode(extractor.engine, task.prefix, [row], prompts.end, constrained=False)
+        ids = torch.tensor([[*task.prefix, *row.prompt]])
+        with torch.inference_mode():
+            generated = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=100,
+                do_sample=False,
+                eos_token_id=list(prompts.end),
+            )
+        equal += row.accepted == generated[0, ids.shape[1] :].tolist()
+    extractor.stats.take()
+    sys.stdout.write(f"{equal} of {len(units)} free answers are those of generate()\n")
 
 
 def places(answer: Extraction) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]]]:
