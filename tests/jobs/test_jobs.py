@@ -39,6 +39,7 @@ def test_an_unknown_key_ends_with_one_clear_line(name, tmp_path, capsys):
     assert error.startswith("ConfigError") and "unknown key" in error
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_evaluate_gives_what_the_command_gives(spark, few_samples, tmp_path):
     from spanlake.cli import main as command

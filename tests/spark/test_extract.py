@@ -208,6 +208,7 @@ def test_a_where_that_meets_a_note_does_not_quote_it(fresh, source, config, monk
     assert levels == ["OFF", "ERROR"], "Spark's log would quote the value"
 
 
+@pytest.mark.slow
 @WAYS
 def test_a_where_restricts_the_notes(fresh, source, config):
     ingest(fresh, source(NOTES))

@@ -195,6 +195,7 @@ def test_a_value_that_moves_to_another_column_is_a_change(tables, source):
     assert (row.patient_id, row.encounter_id) == (None, "7")
 
 
+@pytest.mark.slow
 def test_files_of_unchanged_notes_are_not_written_again(tables, source):
     notes = {f"n{i}": f"Text {i}." for i in range(40)}
     ingest(tables, source(notes))
@@ -280,6 +281,7 @@ def test_notes_that_came_after_the_comparison_are_compared_too(tables, source, m
     assert texts(tables) == {"a": "One.", "x": "Other.", "y": "Other."}
 
 
+@pytest.mark.slow
 def test_an_ingest_compares_anew_when_notes_have_changed(tables, source, monkeypatch):
     ingest(tables, source({"a": "One.", "b": "Two."}))
     remove = f"DELETE FROM {tables.name('notes')} WHERE note_id = 'b'"
@@ -331,6 +333,7 @@ def test_two_ingests_at_once_delete_nothing_unrefused(tables, source, tmp_path, 
     assert texts(tables) == {**first, **({"p": "P."} if won is mine[0] else {"q": "Q."})}
 
 
+@pytest.mark.slow
 def test_an_ingest_that_meets_a_conflict_compares_anew(tables, source, monkeypatch):
     ingest(tables, source({"a": "One."}))
     sql, left = tables.spark.sql, ["[DELTA_CONCURRENT_APPEND] ConcurrentAppendException"]

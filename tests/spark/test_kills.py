@@ -100,15 +100,12 @@ def killed(tables, way, last, when="before", kind=Commits):
     return commits
 
 
-# One commit of a small plan, in the slow set some more, one of them of a large plan; else long.
-SOME = [("driver", 3)]
-SLOW = [("driver", 0), ("driver", 5), ("spark", 9)]
+# Some commits of a small plan and one of a large one in the slow set, all others by hand.
+SLOW = [("driver", 0), ("driver", 3), ("driver", 5), ("spark", 9)]
 ALL = [(way, last) for way, number in COMMITS.items() for last in range(number)]
 
 
 def marks_of(way, last):
-    if (way, last) in SOME:
-        return ()
     return pytest.mark.slow if (way, last) in SLOW else pytest.mark.long
 
 
@@ -116,7 +113,7 @@ MOMENTS = [
     pytest.param(way, last, when, marks=marks_of(way, last))
     for way, last in ALL
     for when in ("before", "after")
-    if when == "before" or (way, last) not in SOME + SLOW
+    if when == "before" or (way, last) not in SLOW
 ]
 
 

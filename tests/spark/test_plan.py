@@ -85,6 +85,7 @@ def test_a_plan_holds_the_units_that_the_library_makes(ready, claim, context):
     assert all(key == again for key, again in cut)
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_written_twice_is_written_once(ready, claim):
     made = _written(ready, claim(slices=5))
     assert _written(ready, made) == made

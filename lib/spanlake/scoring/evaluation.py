@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spanlake.core.labels import LabelSet
 from spanlake.core.types import Annotation
@@ -20,11 +21,12 @@ from spanlake.corpora import (
 )
 from spanlake.errors import DataError
 from spanlake.models import Extractor
-from spanlake.models.cascade import Cascade
-from spanlake.scoring.cascade_curve import CurvePoint, cascade_curve
 from spanlake.scoring.counts import Counts, Scores
 from spanlake.scoring.metrics import score_note
 from spanlake.scoring.score_extractor import ScoredNote, pooled, scored_notes
+
+if TYPE_CHECKING:
+    from spanlake.scoring.cascade_curve import CurvePoint
 
 log = logging.getLogger(__name__)
 
@@ -148,5 +150,12 @@ def evaluate_extractor(
         report,
         extractor.fingerprint,
         gold_problems=report.reasons,
-        curve=cascade_curve(gold, extractor) if isinstance(extractor, Cascade) else (),
+        curve=_curve(gold, extractor),
     )
+
+
+def _curve(gold: Sequence[GoldNote], extractor: Extractor) -> Sequence[CurvePoint]:
+    from spanlake.models.cascade import Cascade  # numpy, as the next one
+    from spanlake.scoring.cascade_curve import cascade_curve
+
+    return cascade_curve(gold, extractor) if isinstance(extractor, Cascade) else ()

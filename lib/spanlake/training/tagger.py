@@ -172,8 +172,7 @@ def load_base_model(
         if module.linker is not None:
             module.linker.dropout.p = dropout
         return module, tokenizer
-    checkpoint = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    decoder = options is not None and is_decoder(checkpoint)
+    decoder = options is not None and is_decoder(folder)
     if options is not None and decoder:
         backbone, missing = _decoder(folder, options), list[str]()
     elif options is not None and (options.lora_rank or options.attention != "full"):
@@ -213,7 +212,7 @@ def decoder_details(module: OnePass, config: TaggerTrainConfig) -> dict[str, Any
     folder = find_folder(config.model)
     if (folder / MANIFEST).is_file():
         return dict(read_manifest(folder, KIND).get("decoder", {}))
-    if not is_decoder(transformers.AutoConfig.from_pretrained(folder, local_files_only=True)):
+    if not is_decoder(folder):
         return {}
     return {
         "base": base_of(config.model, folder),

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,9 +23,13 @@ from spanlake.models.loading import find_folder, missing_packages
 Attention = Literal["full", "upper", "causal", "twice"]
 
 
-def is_decoder(config: Any) -> bool:
-    """Tell from a checkpoint's configuration whether it is a causal language model."""
-    return any("CausalLM" in name for name in getattr(config, "architectures", None) or ())
+def is_decoder(folder: Path) -> bool:
+    """Tell from a checkpoint's config.json whether it is a causal language model."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # loading it will say what is wrong
+    return any("CausalLM" in name for name in config.get("architectures") or ())
 
 
 def see_both_sides(backbone: Any, attention: Attention) -> None:
