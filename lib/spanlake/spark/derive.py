@@ -79,8 +79,10 @@ def merged_notes(tables: Tables, plan: Plan, labels: str, slices: tuple[int, int
 
 def _answers(tables: Tables, plan: Plan, keys: DataFrame) -> DataFrame:
     """Return each unit's answer, given up or not: the first that was read, else the first."""
-    mine = tables.read("extractions").where(F.col("model_fingerprint") == plan.model_fingerprint)
-    needed = mine.join(F.broadcast(keys), "unit_key", "left_semi")
+    model_answers = tables.read("extractions").where(
+        F.col("model_fingerprint") == plan.model_fingerprint
+    )
+    needed = model_answers.join(F.broadcast(keys), "unit_key", "left_semi")
     answer = F.struct(*[F.col(name) for name in ANSWER.names])
     outcome = F.col("outcome")
     order = F.struct(outcome != "ok", outcome == "transient", "plan_id", "wave")
@@ -105,8 +107,8 @@ def _merger(
 
 
 def _merge_row(row: dict[str, Any], labels: LabelSet, fingerprint: str) -> dict[str, Any]:
-    found = [s for s in row["sentences"] if s["sentence_index"] is not None]
-    ordered = sorted(found, key=lambda s: s["sentence_index"])
+    sentence_rows = [s for s in row["sentences"] if s["sentence_index"] is not None]
+    ordered = sorted(sentence_rows, key=lambda s: s["sentence_index"])
     if any(s["answer"] is None for s in ordered):
         raise PlanError(f"note {row['note_id']} has units without an answer: its wave is not done")
     sentences = [Sentence(Span(s["start"], s["end"]), s["section"] or "") for s in ordered]

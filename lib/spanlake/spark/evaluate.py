@@ -17,12 +17,12 @@ from spanlake.spark.tables import Tables
 
 def store_gold(tables: Tables, corpus: str, gold: Sequence[GoldNote], labels: LabelSet) -> None:
     """Replace a corpus's rows of `gold_entities` and `gold_relations`."""
-    entities = [row for one in gold for row in _entity_rows(corpus, one, labels)]
-    relations = [row for one in gold for row in _relation_rows(corpus, one)]
+    entities = [row for gold_note in gold for row in _entity_rows(corpus, gold_note, labels)]
+    relations = [row for gold_note in gold for row in _relation_rows(corpus, gold_note)]
     where = "corpus = '" + corpus.replace("'", "''") + "'"
-    for table, found in (("gold_entities", entities), ("gold_relations", relations)):
+    for table, table_rows in (("gold_entities", entities), ("gold_relations", relations)):
         schema = tables.spark.sql(f"SELECT * FROM {tables.ensure(table)}").schema
-        tables.replace(table, tables.spark.createDataFrame(found, schema), where)
+        tables.replace(table, tables.spark.createDataFrame(table_rows, schema), where)
 
 
 def store_scores(
@@ -31,24 +31,28 @@ def store_scores(
     """Append a run's scores, one row a level, label and mode."""
     columns = {"run_id": run_id, "corpus": corpus, "model_fingerprint": model}
     schema = tables.spark.sql(f"SELECT * FROM {tables.ensure('scores')}").schema
-    found = [Row(**{name: row[name] for name in schema.names}) for row in rows(scores, **columns)]
-    tables.append("scores", tables.spark.createDataFrame(found, schema))
+    score_rows = [
+        Row(**{name: row[name] for name in schema.names}) for row in rows(scores, **columns)
+    ]
+    tables.append("scores", tables.spark.createDataFrame(score_rows, schema))
 
 
-def _entity_rows(corpus: str, one: GoldNote, labels: LabelSet) -> Iterator[tuple[object, ...]]:
-    for e in one.annotation.entities:
-        key = _entity_id(one, e)
+def _entity_rows(
+    corpus: str, gold_note: GoldNote, labels: LabelSet
+) -> Iterator[tuple[object, ...]]:
+    for e in gold_note.annotation.entities:
+        key = _entity_id(gold_note, e)
         layer = labels.layer_of(e.label)
-        yield corpus, one.note.note_id, key, layer, e.label, e.text, e.start, e.end
+        yield corpus, gold_note.note.note_id, key, layer, e.label, e.text, e.start, e.end
 
 
-def _relation_rows(corpus: str, one: GoldNote) -> Iterator[tuple[object, ...]]:
-    entities = one.annotation.entities
-    for r in one.annotation.relations:
-        ends = _entity_id(one, entities[r.head]), _entity_id(one, entities[r.tail])
-        yield corpus, one.note.note_id, *ends, r.label
+def _relation_rows(corpus: str, gold_note: GoldNote) -> Iterator[tuple[object, ...]]:
+    entities = gold_note.annotation.entities
+    for r in gold_note.annotation.relations:
+        ends = _entity_id(gold_note, entities[r.head]), _entity_id(gold_note, entities[r.tail])
+        yield corpus, gold_note.note.note_id, *ends, r.label
 
 
-def _entity_id(one: GoldNote, entity: Entity) -> str:
-    key = f"{one.note.note_id}\x1f{entity.start}\x1f{entity.end}\x1f{entity.label}"
+def _entity_id(gold_note: GoldNote, entity: Entity) -> str:
+    key = f"{gold_note.note.note_id}\x1f{entity.start}\x1f{entity.end}\x1f{entity.label}"
     return hashlib.sha256(key.encode()).hexdigest()[:32]

@@ -136,7 +136,7 @@ class _Extraction:
         self.done = _Totals()
         self._owned: Plan | None = None
         self._last, self._open = last_plan(tables, self.pipeline)
-        self._found = None if self._open else self._unread()
+        self._pending = None if self._open else self._unread()
 
     def _unread(self) -> Unread:
         return unread_notes(self.tables, self.pipeline, self.config.where, self.options.retry)
@@ -146,11 +146,13 @@ class _Extraction:
 
         A run that was killed before it published a successor leaves that to the next one.
         """
-        if self._found is None or self._found.unread or self.options.publish:
+        if self._pending is None or self._pending.unread or self.options.publish:
             return False
-        found = standing(self.tables, self.pipeline, self.config) if self._last else "shown"
-        self.run.facts["published"] = found == "shown"
-        return found != "next"
+        pipeline_standing = (
+            standing(self.tables, self.pipeline, self.config) if self._last else "shown"
+        )
+        self.run.facts["published"] = pipeline_standing == "shown"
+        return pipeline_standing != "next"
 
     def beat(self) -> None:
         """Show that the run lives, where leases are no files."""
@@ -168,11 +170,11 @@ class _Extraction:
                 return
             self._go_on(plan)
             if step == "all":
-                self._found = self._unread()
+                self._pending = self._unread()
         elif step not in ("plan", "all"):
             raise PlanError(f"there is no unfinished plan to {step}: run --step plan first")
-        if self._found is not None and self._found.unread:
-            self._new_plan(self._found)
+        if self._pending is not None and self._pending.unread:
+            self._new_plan(self._pending)
         if self.options.publish or self.done.plans or step == "all":
             facts = self.run.facts
             facts["published"] = publish_pipeline(
@@ -195,28 +197,28 @@ class _Extraction:
                    " on another machine, as far as can be told from here: --wait watches it, and"
                    " takes the plan over if it is dead")
             )  # fmt: skip
-        mine = take_over(self.tables, plan, self.run.run_id)
+        owned_plan = take_over(self.tables, plan, self.run.run_id)
         log.info("plan %s: taken over from run %s", plan.plan_id, plan.run_id)
         record_lost(self.tables, plan.run_id)
         remove(self.tables, plan.run_id)
-        return mine
+        return owned_plan
 
-    def _new_plan(self, found: Unread) -> None:
+    def _new_plan(self, pending: Unread) -> None:
         config = self.config
         start = time.perf_counter()
-        texts = texts_of(self.tables, self.pipeline, found, self.options.retry)
+        texts = texts_of(self.tables, self.pipeline, pending, self.options.retry)
         small = (
             self.options.step == "all"
-            and found.unread <= config.driver_notes
+            and pending.unread <= config.driver_notes
             and _characters(texts) <= SMALL_CHARACTERS
         )
         number = self._last.plan_number + 1 if self._last else 1
-        slices = 1 if small else slices_for(found.unread, config)
+        slices = 1 if small else slices_for(pending.unread, config)
         plan = self._owned = claim(
             self.tables, config, self.run.run_id, (self.model, self.pipeline), number, slices,
-            found.version, small=small,
+            pending.version, small=small,
         )  # fmt: skip
-        log.info("plan %s: %d of %d notes to read", plan.plan_id, found.unread, found.total)
+        log.info("plan %s: %d of %d notes to read", plan.plan_id, pending.unread, pending.total)
         if small:
             self._small(plan, texts)
             return
@@ -263,8 +265,8 @@ class _Extraction:
             notes = self.tables.read("notes", plan.notes_version).select(*KEY, "note_text")
             return notes.join(F.broadcast(ids), KEY, "left_semi")
         retry = self.options.retry
-        found = unread_notes(self.tables, self.pipeline, plan.where, retry, plan.notes_version)
-        return texts_of(self.tables, self.pipeline, found, retry)
+        pending = unread_notes(self.tables, self.pipeline, plan.where, retry, plan.notes_version)
+        return texts_of(self.tables, self.pipeline, pending, retry)
 
     def _work_on(self, plan: Plan) -> None:
         self.done.plans.append(plan)
@@ -368,9 +370,9 @@ class _Extraction:
         return {row.wave for row in timings.select("wave").distinct().collect()}
 
     def _count_wave(self, plan: Plan, wave: Wave) -> None:
-        mine = (F.col("plan_id") == plan.plan_id) & (F.col("wave") == wave.number)
+        of_wave = (F.col("plan_id") == plan.plan_id) & (F.col("wave") == wave.number)
         row = (
-            self.tables.view("timings").where(mine)
+            self.tables.view("timings").where(of_wave)
             .agg(F.coalesce(F.sum("units"), F.lit(0)), F.coalesce(F.sum("model_loads"), F.lit(0)))
             .collect()[0]
         )  # fmt: skip

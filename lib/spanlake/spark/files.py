@@ -109,15 +109,17 @@ def source_files(spark: SparkSession, path: str, wanted: Callable[[str], bool]) 
     nothing at the path, and DataError when nothing there is wanted or a file cannot be held.
     """
     mounted = _is_mounted(spark, path)
-    found = _mounted_files(spark, path) if mounted else _stored_files(spark, path, wanted)
-    named = [name for files in found for name in files.paths]
+    file_sets = _mounted_files(spark, path) if mounted else _stored_files(spark, path, wanted)
+    named = [name for files in file_sets for name in files.paths]
     others = Counter(_kind(name) for name in named if not wanted(name))
-    told = ", ".join(f"{count} {kind} files" for kind, count in sorted(others.items()))
+    other_kinds = ", ".join(f"{count} {kind} files" for kind, count in sorted(others.items()))
     if len(named) == others.total():
-        raise DataError(f"source {path}: no file there is read" + (f", only {told}" * bool(told)))
-    if told:
-        log.warning("not read in %s: %s", path, told)
-    return [replace(files, paths=tuple(filter(wanted, files.paths))) for files in found]
+        raise DataError(
+            f"source {path}: no file there is read" + (f", only {other_kinds}" * bool(other_kinds))
+        )
+    if other_kinds:
+        log.warning("not read in %s: %s", path, other_kinds)
+    return [replace(files, paths=tuple(filter(wanted, files.paths))) for files in file_sets]
 
 
 def is_hidden(path: str) -> bool:
@@ -152,7 +154,7 @@ def _mounted_files(spark: SparkSession, path: str) -> list[Files]:
     if not there:
         raise ConfigError(f"source {path}: no such file or folder: check its name")
     try:
-        paths = [name for one in there for name in _walk(one)]
+        paths = [name for start in there for name in _walk(start)]
     except OSError as error:
         raise DataError(
             f"source {path}: a folder cannot be listed ({type(error).__name__})"
@@ -216,8 +218,8 @@ def _stored_files(spark: SparkSession, path: str, wanted: Callable[[str], bool])
 def _refuse_hidden(spark: SparkSession, path: str, wanted: Callable[[str], bool]) -> None:
     """Raise DataError for `_x.txt`, `_sub/x.txt` and the like where Spark lists: it drops them."""
     try:
-        found = islice(_hidden(spark, path.rstrip("/")), MOST_HIDDEN)
-        hidden = sorted(set(filter(wanted, found)))
+        names = islice(_hidden(spark, path.rstrip("/")), MOST_HIDDEN)
+        hidden = sorted(set(filter(wanted, names)))
     except Exception:  # Spark Connect, or a pattern that is none: what Spark lists is read
         log.warning("source %s: files and folders named _... or .... are not read", path)
         return

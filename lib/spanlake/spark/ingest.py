@@ -71,11 +71,11 @@ def ingest(tables: Tables, config: IngestConfig) -> dict[str, int]:
     """
     rows = notes_from(tables.spark, config.source)
     for _ in range(ATTEMPTS):
-        found = _compare(tables, rows, config)
-        counts = found.counts
+        comparison = _compare(tables, rows, config)
+        counts = comparison.counts
         log.info("%d notes read and checked", counts["notes_read"])
-        if not any(counts[f"notes_{one}"] for one in CHANGES) or _merge(tables, rows, found):
-            changes = [counts[f"notes_{one}"] for one in CHANGES]
+        if not any(counts[f"notes_{kind}"] for kind in CHANGES) or _merge(tables, rows, comparison):
+            changes = [counts[f"notes_{kind}"] for kind in CHANGES]
             log.info("notes: %d new, %d changed, %d removed", *changes)
             return counts
         log.info("another ingest has written to notes: comparing anew")
@@ -110,7 +110,7 @@ def _compare(tables: Tables, rows: DataFrame, config: IngestConfig) -> _Comparis
     counts = {name: total[name] for name in ("rows_read", "rows_left_out")} | {"rows_refused": 0}
     counts |= {name: total[name] for name in ("notes_read", "notes_blank")}
     changes = ("new", "changed", "unchanged", "removed")
-    counts |= {f"notes_{one}": total[f"notes_{one}"] for one in changes}
+    counts |= {f"notes_{kind}": total[f"notes_{kind}"] for kind in changes}
     ids = [_ids(groups, name) for name in ("written", "gone")]
     return _Comparison(counts, version, total["stored"], checksum, *ids)
 
@@ -237,20 +237,20 @@ def _refuse_removal(changes: dict[str, int], share: float) -> None:
         )
 
 
-def _merge(tables: Tables, rows: DataFrame, found: _Comparison) -> bool:
+def _merge(tables: Tables, rows: DataFrame, comparison: _Comparison) -> bool:
     """Write the changes in one MERGE; False, and nothing is written, if `notes` has changed.
 
     Inside the MERGE's transaction the stored notes are counted and summed up once more: its source
     is empty unless they are those of the comparison. What commits behind that is a conflict.
     """
-    name, counts = tables.ensure("notes"), found.counts
+    name, counts = tables.ensure("notes"), comparison.counts
     as_compared = (
-        f"(SELECT count(*) = {found.stored} AND coalesce(bit_xor({MARK}), 0) = {found.checksum}"
-        f" FROM {name})"
+        f"(SELECT count(*) = {comparison.stored}"
+        f" AND coalesce(bit_xor({MARK}), 0) = {comparison.checksum} FROM {name})"
     )
     try:
         # Delta would log a conflict with its whole stack; an error that is not one is raised.
-        with _view(_changes(tables, rows, found)) as view, silence_spark_log(tables.spark):
+        with _view(_changes(tables, rows, comparison)) as view, silence_spark_log(tables.spark):
             done = tables.spark.sql(
                 f"MERGE INTO {name} n USING (SELECT * FROM {view} WHERE {as_compared}) i"
                 f" ON n.note_id = i.note_id {_clauses(counts)}"
@@ -264,13 +264,13 @@ def _merge(tables: Tables, rows: DataFrame, found: _Comparison) -> bool:
     written = {kind: done[f"num_{names[kind]}_rows"] for kind in CHANGES}
     if any(written.values()) and written != expected:
         raise DataError(
-            f"the source changed while it was read: {_told(expected)} notes were to be written, and"
-            f" {_told(written)} were. Start the ingest again"
+            f"the source changed while it was read: {_format_counts(expected)} notes were to be"
+            f" written, and {_format_counts(written)} were. Start the ingest again"
         )
     return any(written.values())
 
 
-def _told(changes: dict[str, int]) -> str:
+def _format_counts(changes: dict[str, int]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in changes.items())
 
 
@@ -287,18 +287,18 @@ def _clauses(counts: dict[str, int]) -> str:
     return " ".join(clause for kind, clause in clauses.items() if counts[f"notes_{kind}"])
 
 
-def _changes(tables: Tables, rows: DataFrame, found: _Comparison) -> DataFrame:
+def _changes(tables: Tables, rows: DataFrame, comparison: _Comparison) -> DataFrame:
     """Return the MERGE's source: new and changed notes with their texts, and the ids to delete."""
     notes = rows.where(TAKEN)
-    if found.counts["notes_unchanged"] and found.written is not None:
-        notes = notes.join(F.broadcast(_frame(tables, found.written)), "note_id", "left_semi")
+    if comparison.counts["notes_unchanged"] and comparison.written is not None:
+        notes = notes.join(F.broadcast(_frame(tables, comparison.written)), "note_id", "left_semi")
     changes = _hashed(notes).select(*COLUMNS, F.lit(False).alias("gone"))
-    if not found.counts["notes_removed"]:
+    if not comparison.counts["notes_removed"]:
         return changes
-    if found.gone is not None:
-        gone = _frame(tables, found.gone)
+    if comparison.gone is not None:
+        gone = _frame(tables, comparison.gone)
     else:
-        stored = tables.read("notes", found.version).select("note_id")
+        stored = tables.read("notes", comparison.version).select("note_id")
         gone = stored.join(rows.where(TAKEN).select("note_id"), "note_id", "left_anti")
     return changes.unionByName(gone.withColumn("gone", F.lit(True)), allowMissingColumns=True)
 

@@ -34,12 +34,12 @@ MISSED = 3  # renewals that a dead owner has missed
 
 def identity() -> dict[str, str]:
     """Return what tells this process from every other, on this machine and elsewhere."""
-    found = {"host": socket.gethostname(), "pid": str(os.getpid())}
+    owner = {"host": socket.gethostname(), "pid": str(os.getpid())}
     with suppress(OSError, IndexError):
-        found["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        found["namespace"] = os.readlink("/proc/self/ns/pid")
-        found["started"] = _start_time(os.getpid())
-    return found
+        owner["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        owner["namespace"] = os.readlink("/proc/self/ns/pid")
+        owner["started"] = _start_time(os.getpid())
+    return owner
 
 
 def _start_time(pid: int) -> str:
@@ -56,8 +56,8 @@ def _start_time(pid: int) -> str:
 
 def is_alive(owner: dict[str, str]) -> bool | None:
     """Tell whether a process lives; None where that cannot be seen from here."""
-    mine = identity()
-    same = [name for name in ("boot", "namespace") if owner.get(name) == mine.get(name, "")]
+    this_process = identity()
+    same = [name for name in ("boot", "namespace") if owner.get(name) == this_process.get(name, "")]
     if len(same) < 2:
         return None
     try:
@@ -162,9 +162,9 @@ def dead_runs(tables: Tables) -> list[str]:
 
     Leases of other machines are left to whoever takes their plans over.
     """
-    mine = _path(tables, "")
-    found = sorted(mine.parent.glob("*.json")) if mine else []
-    return [p.stem for p in found if is_alive((_read(p) or {}).get("owner", {})) is False]
+    path = _path(tables, "")
+    paths = sorted(path.parent.glob("*.json")) if path else []
+    return [p.stem for p in paths if is_alive((_read(p) or {}).get("owner", {})) is False]
 
 
 def remove(tables: Tables, run_id: str) -> None:

@@ -186,10 +186,10 @@ def _abandon(tables: Tables, run_id: str, which: str) -> list[str]:
                 raise PlanError(f"--abandon: {living}")
             log.info("%s", living)
             continue
-        mine = take_over(tables, plan, run_id)
+        owned_plan = take_over(tables, plan, run_id)
         remove(tables, plan.run_id)
         record_lost(tables, plan.run_id)
-        finish(tables, mine, "abandoned")
+        finish(tables, owned_plan, "abandoned")
         given_up.append(plan.plan_id)
     return given_up
 
@@ -220,8 +220,8 @@ def _last_plans(tables: Tables) -> set[str]:
     texts = tables.read("plan_units").where("coalesce(sentence_index, 0) = 0")
     now = texts.select("plan_id", *KEY).join(tables.read("notes").select(*KEY), KEY, "left_semi")
     last = now.join(F.broadcast(plans), "plan_id").groupBy("pipeline_fingerprint", *KEY)
-    found = last.agg(F.max_by("plan_id", "plan_number").alias("plan_id"))
-    return {row.plan_id for row in found.select("plan_id").distinct().collect()}
+    last_plans = last.agg(F.max_by("plan_id", "plan_number").alias("plan_id"))
+    return {row.plan_id for row in last_plans.select("plan_id").distinct().collect()}
 
 
 # Rows and files
@@ -240,11 +240,11 @@ def _vacuum(tables: Tables, hours: int) -> None:
     """Delete the files that a table has not named for so long."""
     conf = tables.spark.conf
     # Delta lists a table's files by as many tasks as this says: 10,000, which take 40 s a table.
-    ours = {LISTING: str(8 * slots_of(tables.spark))}
+    settings = {LISTING: str(8 * slots_of(tables.spark))}
     if hours < RETENTION_HOURS:
-        ours[CHECK] = "false"
-    before = {key: conf.get(key, None) for key in ours}
-    for key, value in ours.items():
+        settings[CHECK] = "false"
+    before = {key: conf.get(key, None) for key in settings}
+    for key, value in settings.items():
         conf.set(key, value)
     try:
         for table in filter(tables.exists, TABLES):
@@ -262,9 +262,9 @@ def _keep_runs(tables: Tables) -> None:
     if not tables.exists("runs") or "heartbeat_at" not in tables.read("runs").columns:
         return
     recent = "state = 'running' AND heartbeat_at > current_timestamp() - INTERVAL 30 MINUTES"
-    if found := tables.read("runs").where(recent).limit(1).collect():
+    if running := tables.read("runs").where(recent).limit(1).collect():
         raise PlanError(
-            f"run {found[0].run_id} of the older code renewed its row less than 30 minutes ago:"
+            f"run {running[0].run_id} of the older code renewed its row less than 30 minutes ago:"
             " upgrade when it has ended"
         )
     runs = tables.name("runs")

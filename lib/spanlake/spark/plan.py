@@ -99,11 +99,11 @@ def last_plan(tables: Tables, pipeline: str) -> tuple[Plan | None, bool]:
     if not rows:
         return None, False
     last = max(row.plan_number for row in rows)
-    found = {(row.event, row.epoch): row for row in rows if row.plan_number == last}
-    claimed = found["claimed", 1]
-    owners = [row for (event, _), row in found.items() if event in ("claimed", "taken_over")]
+    by_event = {(row.event, row.epoch): row for row in rows if row.plan_number == last}
+    claimed = by_event["claimed", 1]
+    owners = [row for (event, _), row in by_event.items() if event in ("claimed", "taken_over")]
     owner = max(owners, key=lambda row: row.epoch)
-    planned = next((row for (event, _), row in found.items() if event == "planned"), None)
+    planned = next((row for (event, _), row in by_event.items() if event == "planned"), None)
     counts = {name: getattr(planned, name) for name in COUNTS} if planned else {}
     names = [f.name for f in fields(Plan) if f.name not in (*COUNTS, "planned", "run_id", "epoch")]
     plan = Plan(
@@ -113,15 +113,15 @@ def last_plan(tables: Tables, pipeline: str) -> tuple[Plan | None, bool]:
         planned=planned is not None,
         **counts,
     )
-    ended = any(event in ("finished", "abandoned") for event, _ in found)
+    ended = any(event in ("finished", "abandoned") for event, _ in by_event)
     return plan, not (ended or (plan.small and planned is None and _has_status(tables, plan)))
 
 
 def _has_status(tables: Tables, plan: Plan) -> bool:
     if not tables.exists("note_status"):
         return False
-    mine = F.col("pipeline_fingerprint") == plan.pipeline_fingerprint
-    status = tables.read("note_status").where(mine & (F.col("plan_id") == plan.plan_id))
+    of_pipeline = F.col("pipeline_fingerprint") == plan.pipeline_fingerprint
+    status = tables.read("note_status").where(of_pipeline & (F.col("plan_id") == plan.plan_id))
     return status.limit(1).count() > 0
 
 
@@ -139,11 +139,11 @@ def require_owner(tables: Tables, plan: Plan) -> None:
 
 def take_over(tables: Tables, plan: Plan, run_id: str) -> Plan:
     """Make a run the owner of a plan whose owner is dead; raises PlanError if one was faster."""
-    mine = replace(plan, run_id=run_id, epoch=plan.epoch + 1)
+    owned_plan = replace(plan, run_id=run_id, epoch=plan.epoch + 1)
     lease = json.dumps(identity())
-    record(tables, mine, "taken_over", f"owner:{plan.plan_id}", mine.epoch, lease=lease)
-    require_owner(tables, mine)
-    return mine
+    record(tables, owned_plan, "taken_over", f"owner:{plan.plan_id}", owned_plan.epoch, lease=lease)
+    require_owner(tables, owned_plan)
+    return owned_plan
 
 
 def claim(
@@ -225,16 +225,16 @@ def _ended(tables: Tables, pipeline: str, retry: bool) -> DataFrame:
     return status.where(f"state IN {states}").select(*KEY).distinct()
 
 
-def texts_of(tables: Tables, pipeline: str, found: Unread, retry: bool = False) -> DataFrame:
+def texts_of(tables: Tables, pipeline: str, pending: Unread, retry: bool = False) -> DataFrame:
     """Return the unread notes with their text, which is not shuffled where ids fit the memory."""
-    columns = found.notes.select(*KEY, "note_text")
-    if found.unread == found.total:
+    columns = pending.notes.select(*KEY, "note_text")
+    if pending.unread == pending.total:
         return columns
     ended = _ended(tables, pipeline, retry)
-    if found.unread > BROADCAST_NOTES:
-        small = found.total - found.unread <= BROADCAST_NOTES
+    if pending.unread > BROADCAST_NOTES:
+        small = pending.total - pending.unread <= BROADCAST_NOTES
         return columns.join(F.broadcast(ended) if small else ended, KEY, "left_anti")
-    ids = found.notes.select(*KEY).join(ended, KEY, "left_anti")
+    ids = pending.notes.select(*KEY).join(ended, KEY, "left_anti")
     return columns.join(F.broadcast(ids), KEY, "left_semi")
 
 
@@ -324,8 +324,8 @@ def work_of_plan(tables: Tables, plan: Plan, slices: tuple[int, int] | None = No
 
 
 def _of_slices(rows: DataFrame, plan: Plan, slices: tuple[int, int] | None) -> DataFrame:
-    mine = rows.where(F.col("plan_id") == plan.plan_id)
-    return mine if slices is None else mine.where(F.col("slice").between(*slices))
+    plan_rows = rows.where(F.col("plan_id") == plan.plan_id)
+    return plan_rows if slices is None else plan_rows.where(F.col("slice").between(*slices))
 
 
 def settled(tables: Tables, plan: Plan, retry: bool = False) -> DataFrame:

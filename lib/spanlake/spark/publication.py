@@ -29,10 +29,10 @@ def publish_pipeline(tables: Tables, plan: Plan, config: ExtractConfig, *, force
     its successor, and shown when it has a terminal status for every note that the shown one has.
     Any other is a trial, which `force` (`--publish`) makes the shown one.
     """
-    found = standing(tables, plan.pipeline_fingerprint, config)
-    if found == "shown":
+    pipeline_standing = standing(tables, plan.pipeline_fingerprint, config)
+    if pipeline_standing == "shown":
         return True
-    if force or found == "next":
+    if force or pipeline_standing == "next":
         record(tables, plan, "published", f"published:{plan.plan_id}:{plan.run_id}")
         log.info("the views show pipeline %s from now on", plan.pipeline_fingerprint[:16])
         return True
@@ -40,7 +40,7 @@ def publish_pipeline(tables: Tables, plan: Plan, config: ExtractConfig, *, force
         "behind": "this one has not ended all of its notes yet",
         "other": "--publish shows this one",
     }
-    log.info("the views still show another pipeline: %s", why[found])
+    log.info("the views still show another pipeline: %s", why[pipeline_standing])
     return False
 
 
@@ -73,9 +73,9 @@ def _section(tables: Tables, pipeline: str) -> dict[str, Any]:
     return {RENAMED_KEYS.get(key, key): value for key, value in given.items()}
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    keys = (one.keys() & other.keys()) - {*ELSEWHERE}  # a version may add keys
-    return all(one.get(key) == other.get(key) for key in keys)
+def _same(section: dict[str, Any], other: dict[str, Any]) -> bool:
+    keys = (section.keys() & other.keys()) - {*ELSEWHERE}  # a version may add keys
+    return all(section.get(key) == other.get(key) for key in keys)
 
 
 def _complete(tables: Tables, shown: str, pipeline: str) -> bool:

@@ -58,7 +58,7 @@ def csv_header(encoding: str, dialect: Dialect) -> Reader:
                 header = CsvReader(stream, encoding, dialect).header
                 yield name, json.dumps(header), None, None
         except (CsvFault, *BROKEN) as error:
-            yield name, None, UNREADABLE, f"{name}: {_told(error)}"
+            yield name, None, UNREADABLE, f"{name}: {_error_text(error)}"
 
     return read
 
@@ -74,7 +74,7 @@ def csv_rows(encoding: str, dialect: Dialect, columns: Sequence[str]) -> Reader:
                 for fields in records:
                     yield *(fields[place] for place in places), None, None
         except (CsvFault, *BROKEN) as error:
-            yield *(None for _ in columns), UNREADABLE, f"{name}: {_told(error)}"
+            yield *(None for _ in columns), UNREADABLE, f"{name}: {_error_text(error)}"
 
     return read
 
@@ -89,7 +89,7 @@ def json_keys(encoding: str) -> Reader:
                 keys |= dict.fromkeys(values)
             yield name, json.dumps(list(keys)), None, None
         except (JsonFault, *BROKEN) as error:
-            yield name, None, UNREADABLE, f"{name}: {_told(error)}"
+            yield name, None, UNREADABLE, f"{name}: {_error_text(error)}"
 
     return read
 
@@ -106,7 +106,7 @@ def json_rows(encoding: str, columns: Sequence[str], texts: Sequence[str] = ()) 
             for values in _objects(opener, encoding, refused):
                 yield *(_as_text(values.get(column)) for column in columns), None, None
         except (JsonFault, *BROKEN) as error:
-            yield *(None for _ in columns), UNREADABLE, f"{name}: {_told(error)}"
+            yield *(None for _ in columns), UNREADABLE, f"{name}: {_error_text(error)}"
 
     return read
 
@@ -115,7 +115,7 @@ class JsonFault(Exception):
     """What is wrong with a line of a file; it holds no text of the file."""
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     if isinstance(error, (CsvFault, JsonFault)):
         return str(error)
     return f"cut off or broken ({type(error).__name__})"
@@ -148,12 +148,12 @@ def _parsed(line: str, number: int, encoding: str, texts: frozenset[str]) -> lis
     if not _is_text(line):
         raise JsonFault(f"line {number}: bytes that are not {encoding} (set source.encoding)")
     try:
-        found = json.loads(line, parse_int=str, parse_float=_number, object_pairs_hook=_object)
+        parsed = json.loads(line, parse_int=str, parse_float=_number, object_pairs_hook=_object)
     except JsonFault as fault:
         raise JsonFault(f"line {number}: {fault}") from None
     except (ValueError, RecursionError):
         raise JsonFault(f"line {number}: not JSON, or cut off") from None
-    values = found if isinstance(found, list) else [found]
+    values = parsed if isinstance(parsed, list) else [parsed]
     if not all(isinstance(value, dict) for value in values):
         raise JsonFault(f"line {number}: JSON, but no object")
     wrong = [
@@ -164,7 +164,7 @@ def _parsed(line: str, number: int, encoding: str, texts: frozenset[str]) -> lis
     ]
     if wrong:
         raise JsonFault(f"line {number}: {wrong[0]} is neither a text nor a number")
-    if "\\u" in line and not _is_text(json.dumps(found, ensure_ascii=False)):
+    if "\\u" in line and not _is_text(json.dumps(parsed, ensure_ascii=False)):
         raise JsonFault(f"line {number}: {SURROGATE}")
     return values
 

@@ -144,7 +144,7 @@ RELATION_FIELDS = (
 )
 # Delta knows no NOT NULL within arrays
 ENTITY, RELATION = (
-    _struct(*((f.name, f.dataType) for f in own)) for own in (ENTITY_FIELDS, RELATION_FIELDS)
+    _struct(*((f.name, f.dataType) for f in fields)) for fields in (ENTITY_FIELDS, RELATION_FIELDS)
 )
 
 ENTITIES = """\

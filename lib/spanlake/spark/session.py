@@ -83,14 +83,14 @@ def _with_settings(spark: SparkSession) -> SparkSession:
 def _builder(app_name: str, settings: Mapping[str, str]) -> SparkSession.Builder:
     given = _given()
     master = given.get("spark.master", "local[*]")
-    ours = {"spark.master": master, **ALWAYS, **DELTA}
+    defaults = {"spark.master": master, **ALWAYS, **DELTA}
     if master.startswith("local"):
-        ours |= LOCAL
+        defaults |= LOCAL
         _set_worker_python(given)
     if not _submitted():
-        ours["spark.jars.packages"] = delta_package()
+        defaults["spark.jars.packages"] = delta_package()
     builder = SparkSession.builder.appName(app_name)
-    for key, value in {**ours, **given, **settings}.items():
+    for key, value in {**defaults, **given, **settings}.items():
         builder = builder.config(key, value)
     return builder
 

@@ -62,7 +62,9 @@ def run_small(
     keyed = {row["unit_key"]: row for row in reversed(rows) if row.get("unit_key") is not None}
     stored = _stored(tables, plan, list(keyed))
     planned = time.perf_counter()
-    been_read = any(row["plan_id"] == plan.plan_id for found in stored.values() for row in found)
+    been_read = any(
+        row["plan_id"] == plan.plan_id for stored_rows in stored.values() for row in stored_rows
+    )
     unread = [] if been_read else [r for k, r in keyed.items() if not _settled(stored[k], retry)]
     read, loads = _read(tables, plan, extractor, unread, texts)
     inferred = time.perf_counter()
@@ -90,10 +92,12 @@ def _stored(tables: Tables, plan: Plan, keys: list[bytes]) -> dict[bytes, list[A
     if not keys:
         return {}
     wanted = tables.spark.createDataFrame([(key,) for key in keys], "unit_key binary")
-    mine = tables.read("extractions").where(F.col("model_fingerprint") == plan.model_fingerprint)
-    found = mine.join(F.broadcast(wanted), "unit_key", "left_semi")
+    model_answers = tables.read("extractions").where(
+        F.col("model_fingerprint") == plan.model_fingerprint
+    )
+    answers = model_answers.join(F.broadcast(wanted), "unit_key", "left_semi")
     by_key: dict[bytes, list[Any]] = defaultdict(list)
-    for row in found.select("unit_key", "plan_id", "wave", *ANSWER.names).collect():
+    for row in answers.select("unit_key", "plan_id", "wave", *ANSWER.names).collect():
         by_key[bytes(row["unit_key"])].append(row.asDict(recursive=True))
     for rows in by_key.values():
         rows.sort(key=lambda row: (row["plan_id"], row["wave"]))
@@ -161,13 +165,14 @@ def _publish(
             by_note[row["note_id"]].append(row)
     merged = []
     for note in notes:
-        own, text = by_note[note["note_id"]], note["note_text"]
-        sentences = [Sentence(Span(row["start"], row["end"]), row["section"]) for row in own]
-        found: list[Extraction] = [
-            to_extraction(answers[row["unit_key"]], text[row["start"] : row["end"]]) for row in own
+        note_rows, text = by_note[note["note_id"]], note["note_text"]
+        sentences = [Sentence(Span(row["start"], row["end"]), row["section"]) for row in note_rows]
+        extractions: list[Extraction] = [
+            to_extraction(answers[row["unit_key"]], text[row["start"] : row["end"]])
+            for row in note_rows
         ]
         result = merge(
-            Note(note["note_id"], text), sentences, found, labels, plan.pipeline_fingerprint
+            Note(note["note_id"], text), sentences, extractions, labels, plan.pipeline_fingerprint
         )
         shared = {"slice": 0, **{name: note[name] for name in KEY}}
         merged.append({**shared, **result_columns(result)})

@@ -56,8 +56,8 @@ class _Source:
 
     def hint(self) -> str:
         """Return which columns are not those of every file, for an error about a column."""
-        told = [f"{named([name])} is not in {files[0]}" for name, files in self.lacking.items()]
-        return f" (not every file has all columns: {', '.join(told[:MOST_TOLD])})" if told else ""
+        hints = [f"{named([name])} is not in {files[0]}" for name, files in self.lacking.items()]
+        return f" (not every file has all columns: {', '.join(hints[:MOST_TOLD])})" if hints else ""
 
 
 def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
@@ -70,8 +70,8 @@ def notes_from(spark: SparkSession, source: SourceConfig) -> DataFrame:
     """
     place = f"source {source.path or source.table}"
     with clear_errors(place, f"check its name, and that it is {source.format}"):
-        found = _read(spark, source)
-    return _in_our_columns(found, source)
+        source_rows = _read(spark, source)
+    return _in_our_columns(source_rows, source)
 
 
 def conditions(source: SourceConfig) -> tuple[str, str | None]:
@@ -147,23 +147,23 @@ def _rows(files: list[Files], reader: Reader, columns: list[str]) -> DataFrame:
 
 def _columns(files: list[Files], reader: Reader) -> dict[str, list[str]]:
     """Return the columns of each file by its name; raises DataError for files that have none."""
-    found = _rows(files, reader, ["file", "columns"]).collect()
-    bad = sorted(row[PLACE] for row in found if row[FAULT] is not None)
+    headers = _rows(files, reader, ["file", "columns"]).collect()
+    bad = sorted(row[PLACE] for row in headers if row[FAULT] is not None)
     if bad:
         raise DataError(
             f"{_counted(len(bad), UNREADABLE, bad[:MOST_PLACES])}; nothing has been written"
         )
-    return {row["file"]: json.loads(row["columns"]) for row in sorted(found)}
+    return {row["file"]: json.loads(row["columns"]) for row in sorted(headers)}
 
 
-def _in_our_columns(found: _Source, source: SourceConfig) -> DataFrame:
+def _in_our_columns(source_rows: _Source, source: SourceConfig) -> DataFrame:
     """Return our columns of each row, and its fault: one of reading, or a value of a wrong kind."""
-    raw = found.frame
+    raw = source_rows.frame
     if FAULT not in raw.columns:
         raw = raw.withColumns({name: F.lit(None).cast("string") for name in (FAULT, PLACE)})
     read = F.col(FAULT).isNull()
-    taken = read & _where(raw, source, found.hint())
-    columns = _our_columns(raw, source, found)
+    taken = read & _where(raw, source, source_rows.hint())
+    columns = _our_columns(raw, source, source_rows)
     values = {name: F.when(taken, value) for name, (value, _) in columns.items()}
     faults = [F.when(taken, fault) for _, fault in columns.values() if fault is not None]
     note_id = F.coalesce(F.make_valid_utf8(values["note_id"]), F.lit("null"))
@@ -187,53 +187,57 @@ def _where(raw: DataFrame, source: SourceConfig, hint: str) -> Column:
 
 
 def _our_columns(
-    raw: DataFrame, source: SourceConfig, found: _Source
+    raw: DataFrame, source: SourceConfig, source_rows: _Source
 ) -> dict[str, tuple[Column, Column | None]]:
     """Return each of our columns, and what is wrong with its values (null: nothing)."""
     mapped = _mapped(source)
     missing = sorted(name for name in _names(source) if name not in raw.columns)
     if missing:
-        raise ConfigError(_missing(missing, raw, source, found))
+        raise ConfigError(_missing(missing, raw, source, source_rows))
     columns: dict[str, tuple[Column, Column | None]] = {}
-    for ours in NOTE_COLUMNS:
-        theirs = mapped.get(ours)
-        if theirs is None:
-            columns[ours] = F.lit(None).cast("string"), None
+    for column_name in NOTE_COLUMNS:
+        source_column = mapped.get(column_name)
+        if source_column is None:
+            columns[column_name] = F.lit(None).cast("string"), None
             continue
-        key = f"source.columns.{ours}"
-        with clear_errors(key, f"it is SQL on the source's own columns{found.hint()}"):
-            column = _column(theirs)
-            kind = raw.select(column.alias(ours)).schema[0].dataType
-        columns[ours] = cast_to(ours, column, kind)
+        key = f"source.columns.{column_name}"
+        with clear_errors(key, f"it is SQL on the source's own columns{source_rows.hint()}"):
+            column = _column(source_column)
+            kind = raw.select(column.alias(column_name)).schema[0].dataType
+        columns[column_name] = cast_to(column_name, column, kind)
     return columns
 
 
 def _mapped(source: SourceConfig) -> dict[str, str | Expression]:
-    own = {"note_id": "note_id", "note_text": "note_text"}
-    return {**(OMOP if source.format == "omop" else own), **source.columns}
+    defaults = {"note_id": "note_id", "note_text": "note_text"}
+    return {**(OMOP if source.format == "omop" else defaults), **source.columns}
 
 
 def _names(source: SourceConfig) -> list[str]:
     """Return the source's columns that ours are taken from as they are."""
-    return [theirs for theirs in _mapped(source).values() if isinstance(theirs, str)]
+    return [
+        source_column
+        for source_column in _mapped(source).values()
+        if isinstance(source_column, str)
+    ]
 
 
-def _column(theirs: str | Expression) -> Column:
-    if isinstance(theirs, Expression):
-        return F.expr(theirs.sql)
-    return F.col("`{}`".format(theirs.replace("`", "``")))
+def _column(source_column: str | Expression) -> Column:
+    if isinstance(source_column, Expression):
+        return F.expr(source_column.sql)
+    return F.col("`{}`".format(source_column.replace("`", "``")))
 
 
-def _missing(missing: list[str], raw: DataFrame, source: SourceConfig, found: _Source) -> str:
-    partly = [name for name in missing if name in found.lacking]
+def _missing(missing: list[str], raw: DataFrame, source: SourceConfig, source_rows: _Source) -> str:
+    partly = [name for name in missing if name in source_rows.lacking]
     if partly:
-        files = found.lacking[partly[0]]
+        files = source_rows.lacking[partly[0]]
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         return (
             f"source has no column {', '.join(partly)} in every file: {files[0]}{more} lacks"
             f" {partly[0]}, which others have. Leave out the files that lack it, or add it there"
         )
-    single = [header[0] for header in found.headers if len(header) == 1]
+    single = [header[0] for header in source_rows.headers if len(header) == 1]
     if single:
         other = [name for mark, name in DELIMITERS.items() if mark in single[0]]
         guess = f": is the delimiter `{other[0]}`?" if other else ":"
@@ -252,13 +256,13 @@ def refuse_faults(rows: DataFrame) -> None:
     """Raise DataError with counts, and files or notes by name, when something cannot be taken."""
     faulty = rows.where(F.col(FAULT).isNotNull())
     counts = faulty.groupBy(FAULT).count().orderBy(FAULT).limit(MOST_TOLD).collect()
-    told = []
+    messages = []
     for row in counts:
         some = faulty.where(F.col(FAULT) == row[FAULT]).select(PLACE).orderBy(PLACE)
-        places = [str(one[PLACE]) for one in some.limit(MOST_PLACES).collect()]
-        told.append(_counted(row["count"], row[FAULT], places))
-    if told:
-        raise DataError("; ".join(told) + "; nothing has been written")
+        places = [str(place_row[PLACE]) for place_row in some.limit(MOST_PLACES).collect()]
+        messages.append(_counted(row["count"], row[FAULT], places))
+    if messages:
+        raise DataError("; ".join(messages) + "; nothing has been written")
 
 
 def _counted(count: int, fault: str, places: Sequence[str]) -> str:

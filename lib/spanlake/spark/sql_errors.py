@@ -59,14 +59,14 @@ def storing(table: str) -> Iterator[None]:
     except Exception as error:
         if not _is_java(error):
             raise
-        kind, said = _root(error).getClass(), _root(error).getMessage()
+        kind, message = _root(error).getClass(), _root(error).getMessage()
         name = kind.getSimpleName()
         while kind is not None and kind.getName() != "java.io.IOException":
             kind = kind.getSuperclass()
-        if kind is None or said is None:  # a worker that has died is one without a message
+        if kind is None or message is None:  # a worker that has died is one without a message
             raise
         raise DataError(
-            f"table {table!r} cannot be written: {on_one_line(said)} ({name}). What has"
+            f"table {table!r} cannot be written: {on_one_line(message)} ({name}). What has"
             " been committed is kept: mend that, and start again"
         ) from None
 
@@ -122,9 +122,9 @@ def is_missing(error: Exception) -> bool:
 
 def first_line(error: PySparkException) -> str:
     """Return Spark's sentence without its code, its plan and its place in the query."""
-    said = str(error).strip().splitlines()[0]
+    message = str(error).strip().splitlines()[0]
     # Suggestions are names of columns: of a file without a header they are its first note.
-    return said.split(" SQLSTATE:")[0].split(" Did you mean")[0].rstrip(".; ")
+    return message.split(" SQLSTATE:")[0].split(" Did you mean")[0].rstrip(".; ")
 
 
 def named(columns: Sequence[str]) -> str:

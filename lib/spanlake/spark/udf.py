@@ -69,18 +69,18 @@ def _texts(column: object) -> list[str | None]:
     """Return a column's texts, None for nulls; fails for a column that is not of text."""
     if not isinstance(column, pd.Series):  # several arguments are a tuple, a struct is a frame
         raise _refused("found several columns")
-    found: list[str | None] = []
+    texts: list[str | None] = []
     for value in column:
         if not isinstance(value, str) and not (is_scalar(value) and pd.isna(value)):
             raise _refused(f"found {type(value).__name__}")
-        found.append(value if isinstance(value, str) else None)
-    return found
+        texts.append(value if isinstance(value, str) else None)
+    return texts
 
 
-def _refused(found: str) -> DataError:
+def _refused(problem: str) -> DataError:
     """Return an error that Spark shows without the traceback of this worker, which dies of it."""
     os.environ["SPARK_HIDE_TRACEBACK"] = "1"  # as ...udf.hideTraceback.enabled sets it
-    return DataError(f"spanlake_extract takes one column of text, {found}: {FIX}")
+    return DataError(f"spanlake_extract takes one column of text, {problem}: {FIX}")
 
 
 def _row(result: NoteResult, labels: LabelSet) -> dict[str, object]:
