@@ -26,12 +26,12 @@ def assertion_counts(
     somebody else than the patient is named, whatever the words; a null holds for nothing. Without
     columns that hold for no entity of either side.
     """
-    kept, found = list(notes), {}
+    kept, by_column = list(notes), {}
     for column in COLUMNS:
-        counts = sum((_counts(one, labels, column, among_found) for one in kept), Counts())
+        counts = sum((_counts(note, labels, column, among_found) for note in kept), Counts())
         if counts.f1 is not None:
-            found[column] = counts
-    return found
+            by_column[column] = counts
+    return by_column
 
 
 def _counts(note: ScoredNote, labels: LabelSet, column: str, among_found: bool) -> Counts:
@@ -52,6 +52,6 @@ def _held(annotation: Annotation, labels: LabelSet, column: str) -> set[tuple[Sp
     pairs = zip(annotation.entities, assertions(annotation, labels), strict=True)
     return {
         (entity.span, entity.label)
-        for entity, said in pairs
-        if getattr(said, column) not in (None, False, PATIENT)
+        for entity, assertion in pairs
+        if getattr(assertion, column) not in (None, False, PATIENT)
     }

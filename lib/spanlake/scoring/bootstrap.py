@@ -66,30 +66,33 @@ def intervals(notes: Mapping[str, NoteCounts]) -> dict[str, Interval]:
 
 
 def differences(
-    ours: Mapping[str, NoteCounts], theirs: Mapping[str, NoteCounts]
+    run: Mapping[str, NoteCounts], baseline: Mapping[str, NoteCounts]
 ) -> dict[str, Interval]:
-    """Return what each measure gains from `theirs` to `ours`, paired by note.
+    """Return what each measure gains from `baseline` to `run`, paired by note.
 
     Raises DataError when the two do not hold the same notes, or were scored on another gold.
     """
-    if ours.keys() != theirs.keys():
+    if run.keys() != baseline.keys():
         raise DataError(
-            f"the two runs hold different notes: {len(ours.keys() - theirs.keys())} only in the"
-            f" first, {len(theirs.keys() - ours.keys())} only in the second"
+            f"the two runs hold different notes: {len(run.keys() - baseline.keys())} only in the"
+            f" first, {len(baseline.keys() - run.keys())} only in the second"
         )
-    _check_gold(ours, theirs)
+    _check_gold(run, baseline)
     return {
-        name: _interval(_values(_table(ours, name), ratio) - _values(_table(theirs, name), ratio))
+        name: _interval(_values(_table(run, name), ratio) - _values(_table(baseline, name), ratio))
         for name, ratio in RATIOS.items()
     }
 
 
-def _check_gold(ours: Mapping[str, NoteCounts], theirs: Mapping[str, NoteCounts]) -> None:
+def _check_gold(run: Mapping[str, NoteCounts], baseline: Mapping[str, NoteCounts]) -> None:
     for name in SAME_GOLD:
-        mine, other = (_table(notes, name)[:, [0, 2]].sum(axis=1) for notes in (ours, theirs))
-        if (mine != other).any():
+        run_gold, baseline_gold = (
+            _table(notes, name)[:, [0, 2]].sum(axis=1) for notes in (run, baseline)
+        )
+        if (run_gold != baseline_gold).any():
             raise DataError(
-                f"the two runs were scored on different gold: {name}, {(mine != other).sum()} notes"
+                f"the two runs were scored on different gold: {name},"
+                f" {(run_gold != baseline_gold).sum()} notes"
             )
 
 
@@ -98,7 +101,9 @@ def _table(notes: Mapping[str, NoteCounts], name: str) -> np.ndarray:
     if not notes:
         raise DataError("no notes to score")
     rows = [notes[note_id][name] for note_id in sorted(notes)]
-    return np.array([(one.tp, one.fp, one.fn) for one in rows], dtype=np.int64).reshape(-1, 3)
+    return np.array([(counts.tp, counts.fp, counts.fn) for counts in rows], dtype=np.int64).reshape(
+        -1, 3
+    )
 
 
 def _values(table: np.ndarray, ratio: Ratio) -> np.ndarray:
@@ -120,25 +125,30 @@ def _interval(values: np.ndarray) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def lines(found: Mapping[str, Interval], *, signed: bool = False) -> str:
+def lines(by_measure: Mapping[str, Interval], *, signed: bool = False) -> str:
     """Return a line a measure: its value in points, its interval, a star where 0 is outside."""
     sign = "+" if signed else ""
-    return "\n".join(_line(name, one, sign) for name, one in found.items())
+    return "\n".join(_line(name, interval, sign) for name, interval in by_measure.items())
 
 
-def _line(name: str, one: Interval, sign: str) -> str:
-    if one.value is None or one.low is None or one.high is None:
-        value = "-" if one.value is None else format(100 * one.value, f"{sign}.1f")
-        why = "not scored" if one.value is None else "no interval: undefined in some samples"
+def _line(name: str, interval: Interval, sign: str) -> str:
+    if interval.value is None or interval.low is None or interval.high is None:
+        value = "-" if interval.value is None else format(100 * interval.value, f"{sign}.1f")
+        why = "not scored" if interval.value is None else "no interval: undefined in some samples"
         return f"{name:<28}{value:>8}  [{why}]"
-    value, low, high = (format(100 * x, f"{sign}.1f") for x in (one.value, one.low, one.high))
-    return f"{name:<28}{value:>8}  [{low}, {high}]{' *' * bool(sign and one.excludes_zero)}"
+    value, low, high = (
+        format(100 * x, f"{sign}.1f") for x in (interval.value, interval.low, interval.high)
+    )
+    return f"{name:<28}{value:>8}  [{low}, {high}]{' *' * bool(sign and interval.excludes_zero)}"
 
 
 def write_notes(notes: Mapping[str, NoteCounts], path: Path) -> None:
     """Write the counts of every note as JSON: note id, measure, [tp, fp, fn]."""
     content = {
-        note_id: {name: [one.tp, one.fp, one.fn] for name, one in counts.items()}
+        note_id: {
+            name: [measure_counts.tp, measure_counts.fp, measure_counts.fn]
+            for name, measure_counts in counts.items()
+        }
         for note_id, counts in notes.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,4 +172,4 @@ def read_notes(path: Path) -> dict[str, NoteCounts]:
 
 def of_notes(scores: Mapping[str, Scores]) -> dict[str, NoteCounts]:
     """Return the measures' counts by note id."""
-    return {note_id: measures(one) for note_id, one in scores.items()}
+    return {note_id: measures(note_scores) for note_id, note_scores in scores.items()}

@@ -36,12 +36,12 @@ class CurvePoint:
 
 def cascade_curve(gold: Sequence[GoldNote], cascade: Cascade) -> list[CurvePoint]:
     """Read the notes with both models, and score what a cascade at each of `SHARES` would give."""
-    notes = [one.note for one in gold]
+    notes = [gold_note.note for gold_note in gold]
     sentences = [split(note.note_text) for note in notes]
     units = [
         unit
-        for note, own in zip(notes, sentences, strict=True)
-        for unit in units_of(note.note_text, own, cascade.context)
+        for note, note_sentences in zip(notes, sentences, strict=True)
+        for unit in units_of(note.note_text, note_sentences, cascade.context)
     ]
     first = extract_safely(cascade.first, units)
     second = extract_safely(cascade.second, units)
@@ -55,13 +55,17 @@ def cascade_curve(gold: Sequence[GoldNote], cascade: Cascade) -> list[CurvePoint
         scores = pooled(
             (
                 score_note(
-                    one.annotation,
+                    gold_note.annotation,
                     merge(
-                        one.note, own, list(islice(answers, len(own))), cascade.labels, ""
+                        gold_note.note,
+                        note_sentences,
+                        list(islice(answers, len(note_sentences))),
+                        cascade.labels,
+                        "",
                     ).annotation,
                     cascade.labels,
                 )
-                for one, own in zip(gold, sentences, strict=True)
+                for gold_note, note_sentences in zip(gold, sentences, strict=True)
             ),
             cascade.labels,
         )

@@ -27,45 +27,53 @@ class Key(NamedTuple):
 class Changed(NamedTuple):
     """A gold entity or a spurious one (`entity`), and the labels that the runs give it.
 
-    `ours` and `theirs` are the label of the prediction that stands for it, at its very place or
-    overlapping it; None where there is none.
+    `run_label` and `baseline_label` are the label of the prediction that stands for it, at its very
+    place or overlapping it; None where there is none.
     """
 
     change: Change
     entity: Key
-    ours: str | None
-    theirs: str | None
+    run_label: str | None
+    baseline_label: str | None
 
 
 def changes(
-    ours: Iterable[ScoredNote], theirs: Iterable[ScoredNote], labels: LabelSet
+    run: Iterable[ScoredNote], baseline: Iterable[ScoredNote], labels: LabelSet
 ) -> list[Changed]:
-    """Return what `ours` has otherwise than `theirs`; both are of the same gold notes.
+    """Return what `run` has otherwise than `baseline`; both are of the same gold notes.
 
-    `won`: a gold entity that only ours has strictly, `lost`: that only theirs has; `relabelled`:
-    both miss it and predict there, under different labels; `spurious`: a prediction without a gold
-    counterpart (`core.mistakes`) that came with ours, or went.
+    `won`: a gold entity that only the run has strictly, `lost`: that only the baseline has;
+    `relabelled`: both miss it and predict there, under different labels; `spurious`: a prediction
+    without a gold counterpart (`core.mistakes`) that came with the run, or went.
     """
-    missed, spurious = _wrong(ours, labels)
-    before, spurious_before = _wrong(theirs, labels)
-    found = [_change(key, missed, before) for key in missed.keys() | before.keys()]
+    missed, spurious = _wrong(run, labels)
+    before, spurious_before = _wrong(baseline, labels)
+    entity_changes = [_change(key, missed, before) for key in missed.keys() | before.keys()]
     came, went = spurious - spurious_before, spurious_before - spurious
     spurious_changes = [Changed("spurious came", key, key.label, None) for key in came]
     spurious_changes += [Changed("spurious went", key, None, key.label) for key in went]
-    return sorted([one for one in found if one] + spurious_changes, key=lambda one: one.entity)
+    return sorted(
+        [changed for changed in entity_changes if changed] + spurious_changes,
+        key=lambda changed: changed.entity,
+    )
 
 
-def change_rows(found: Iterable[Changed]) -> list[dict[str, object]]:
+def change_rows(changed: Iterable[Changed]) -> list[dict[str, object]]:
     """Return a row a change for a file: no note text."""
     return [
-        {"change": one.change, **one.entity._asdict(), "ours": one.ours, "theirs": one.theirs}
-        for one in found
+        {
+            "change": row.change,
+            **row.entity._asdict(),
+            "ours": row.run_label,
+            "theirs": row.baseline_label,
+        }
+        for row in changed
     ]
 
 
-def change_lines(found: Iterable[Changed]) -> str:
+def change_lines(changed: Iterable[Changed]) -> str:
     """Return a printed table of counts by label; ends with a newline."""
-    counts = Counter((one.entity.label, one.change) for one in found)
+    counts = Counter((row.entity.label, row.change) for row in changed)
     lines = [_line("entities", CHANGES)]
     for label in sorted({label for label, _ in counts}):
         lines.append(_line(f"  {label}", [str(counts[label, change]) for change in CHANGES]))
@@ -83,24 +91,26 @@ def _wrong(
     missed: dict[Key, str | None] = {}
     spurious: set[Key] = set()
     for note in notes:
-        for one in mistakes(note.gold.annotation, note.predicted, labels):
-            if one.gold:
-                missed[_key(note, one.gold)] = one.predicted.label if one.predicted else None
+        for mistake in mistakes(note.gold.annotation, note.predicted, labels):
+            if mistake.gold:
+                missed[_key(note, mistake.gold)] = (
+                    mistake.predicted.label if mistake.predicted else None
+                )
             else:
-                spurious.add(_key(note, one.entity))
+                spurious.add(_key(note, mistake.entity))
     return missed, spurious
 
 
 def _change(
     key: Key, missed: Mapping[Key, str | None], before: Mapping[Key, str | None]
 ) -> Changed | None:
-    ours, theirs = missed.get(key, key.label), before.get(key, key.label)
+    run_label, baseline_label = missed.get(key, key.label), before.get(key, key.label)
     if key not in missed:
-        return Changed("won", key, ours, theirs)
+        return Changed("won", key, run_label, baseline_label)
     if key not in before:
-        return Changed("lost", key, ours, theirs)
-    relabelled = ours and theirs and ours != theirs
-    return Changed("relabelled", key, ours, theirs) if relabelled else None
+        return Changed("lost", key, run_label, baseline_label)
+    relabelled = run_label and baseline_label and run_label != baseline_label
+    return Changed("relabelled", key, run_label, baseline_label) if relabelled else None
 
 
 def _key(note: ScoredNote, entity: Entity) -> Key:

@@ -133,8 +133,8 @@ class LayerScores:
         if self.labels.keys() != other.labels.keys():
             raise DataError("scores of different label sets cannot be added")
         return LayerScores(
-            {name: one + other.labels[name] for name, one in self.labels.items()},
-            {name: one + other.lengths[name] for name, one in self.lengths.items()},
+            {name: counts + other.labels[name] for name, counts in self.labels.items()},
+            {name: counts + other.lengths[name] for name, counts in self.lengths.items()},
         )
 
     @property
@@ -171,12 +171,12 @@ class Scores:
         )
 
 
-def _add_gold_entities(one: Scores, other: Scores) -> Counts | None:
-    if one.gold_entities is not None and other.gold_entities is not None:
-        return one.gold_entities + other.gold_entities
-    if one.notes and other.notes and one.gold_entities != other.gold_entities:
+def _add_gold_entities(scores: Scores, other: Scores) -> Counts | None:
+    if scores.gold_entities is not None and other.gold_entities is not None:
+        return scores.gold_entities + other.gold_entities
+    if scores.notes and other.notes and scores.gold_entities != other.gold_entities:
         raise DataError("only one of two scores has relations on gold entities")
-    return one.gold_entities or other.gold_entities
+    return scores.gold_entities or other.gold_entities
 
 
 def _ratio(part: int, whole: int) -> float | None:

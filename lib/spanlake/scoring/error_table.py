@@ -25,9 +25,9 @@ def error_rows(notes: Iterable[ScoredNote], labels: LabelSet) -> Iterator[Row]:
     """
     for note in notes:
         sentences = split(note.gold.note.note_text)
-        for one in mistakes(note.gold.annotation, note.predicted, labels):
-            section = safe_name(section_at(sentences, one.entity.start))
-            yield {"note_id": note.note_id, **_columns(one), "section": section}
+        for mistake in mistakes(note.gold.annotation, note.predicted, labels):
+            section = safe_name(section_at(sentences, mistake.entity.start))
+            yield {"note_id": note.note_id, **_columns(mistake), "section": section}
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -36,14 +36,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 
-def _columns(one: Mistake) -> dict[str, object]:
+def _columns(mistake: Mistake) -> dict[str, object]:
     return {
-        "layer": one.layer,
-        "kind": one.kind,
-        **_place("gold", one.gold),
-        **_place("predicted", one.predicted),
-        "score": one.predicted.score if one.predicted else None,
-        "words": len(WORD.findall(one.entity.text)),
+        "layer": mistake.layer,
+        "kind": mistake.kind,
+        **_place("gold", mistake.gold),
+        **_place("predicted", mistake.predicted),
+        "score": mistake.predicted.score if mistake.predicted else None,
+        "words": len(WORD.findall(mistake.entity.text)),
     }
 
 

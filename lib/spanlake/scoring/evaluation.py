@@ -55,30 +55,30 @@ class Evaluation:
     @property
     def scores(self) -> Scores:
         """The notes' scores, pooled."""
-        return pooled((one.scores for one in self.notes), self.labels)
+        return pooled((note.scores for note in self.notes), self.labels)
 
     @property
     def without_rules(self) -> Scores | None:
         """The scores of the model's own entities and relations; None where rules added nothing."""
-        if not any(_has_rules(one.predicted) for one in self.notes):
+        if not any(_has_rules(note.predicted) for note in self.notes):
             return None
         alone = [
-            score_note(one.gold.annotation, one.predicted.without_rules(), self.labels)
-            for one in self.notes
+            score_note(note.gold.annotation, note.predicted.without_rules(), self.labels)
+            for note in self.notes
         ]
         return replace(pooled(alone, self.labels), gold_entities=self.scores.gold_entities)
 
     @property
     def by_note(self) -> Mapping[str, Scores]:
         """Each note's scores by its id."""
-        return {one.note_id: one.scores for one in self.notes}
+        return {note.note_id: note.scores for note in self.notes}
 
     @property
     def notes_in_training_data(self) -> list[str] | None:
         """The ids of notes that the model was trained on; None where that is not known."""
-        if any(one.in_training_data is None for one in self.notes):
+        if any(note.in_training_data is None for note in self.notes):
             return None
-        return [one.note_id for one in self.notes if one.in_training_data]
+        return [note.note_id for note in self.notes if note.in_training_data]
 
 
 def _has_rules(annotation: Annotation) -> bool:
@@ -99,24 +99,26 @@ def evaluate_folder(
     gold, report = read_gold_notes(gold_notes, labels, encoding)
     gold_problems = report.reasons
     names = [note.note.note_id for note in gold]
-    found = files_by_name(predicted_folder, ".ann")
-    missing = [name for name in names if name not in found]
+    prediction_files = files_by_name(predicted_folder, ".ann")
+    missing = [name for name in names if name not in prediction_files]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(names)} notes have no prediction file in {predicted_folder}:"
             f" {', '.join(missing[:10])}"
         )
-    strangers = len(found.keys() - set(names))
+    strangers = len(prediction_files.keys() - set(names))
     if strangers:
         log.warning("%d .ann files are of no gold note: not scored", strangers)
     notes: list[ScoredNote] = []
     unread: Counter[str] = Counter()
-    for one in gold:
-        predicted, problems = read_ann(found[one.note.note_id], one.note, labels)
+    for gold_note in gold:
+        predicted, problems = read_ann(
+            prediction_files[gold_note.note.note_id], gold_note.note, labels
+        )
         report.add(problems.named(f"prediction, {predicted_folder}/"))
         unread.update({reason: n for reason, n in problems.counts.items() if reason in UNREAD})
-        scores = score_note(one.annotation, predicted.annotation, labels)
-        notes.append(ScoredNote(one, predicted.annotation, _with_refused(scores, problems)))
+        scores = score_note(gold_note.annotation, predicted.annotation, labels)
+        notes.append(ScoredNote(gold_note, predicted.annotation, _with_refused(scores, problems)))
     return Evaluation(labels, notes, report, unread=unread, gold_problems=gold_problems)
 
 

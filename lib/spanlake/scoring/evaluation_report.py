@@ -53,7 +53,7 @@ def summarize(evaluation: Evaluation, groups: Mapping[str, GroupCounts]) -> Eval
         scores=evaluation.scores,
         without_rules=evaluation.without_rules,
         intervals=intervals(of_notes(evaluation.by_note)),
-        baselines=relation_baselines([one.gold for one in notes], labels),
+        baselines=relation_baselines([note.gold for note in notes], labels),
         assertions=assertion_counts(notes, labels),
         assertions_among_found=assertion_counts(notes, labels, among_found=True),
         outcomes=score_outcomes(notes, labels),
@@ -65,62 +65,62 @@ def summarize(evaluation: Evaluation, groups: Mapping[str, GroupCounts]) -> Eval
     )
 
 
-def printed(found: EvaluationReport) -> str:
+def printed(report: EvaluationReport) -> str:
     """Return the tables for a terminal, a blank line between them."""
-    return "\n".join(_tables(found))
+    return "\n".join(_tables(report))
 
 
-def _tables(found: EvaluationReport) -> Iterator[str]:
-    yield table(found.scores, found.baselines)
-    if found.without_rules:
-        yield rules_table(found.scores, found.without_rules)
-    if found.assertions:
-        yield assertion_table("assertions", found.assertions)
-        yield assertion_table("of entities found", found.assertions_among_found)
-    yield "per cent, 95 % interval over notes\n" + lines(found.intervals) + "\n"
-    if found.unread:
-        yield _unread(found) + "\n"
-    if found.outcomes:
-        yield "probabilities, and what came true\n" + reliability.lines(found.outcomes) + "\n"
-    if found.curve:
-        yield curve_lines(found.curve)
-    if "string" in found.groups:
-        yield string_table(found.groups["string"])
+def _tables(report: EvaluationReport) -> Iterator[str]:
+    yield table(report.scores, report.baselines)
+    if report.without_rules:
+        yield rules_table(report.scores, report.without_rules)
+    if report.assertions:
+        yield assertion_table("assertions", report.assertions)
+        yield assertion_table("of entities found", report.assertions_among_found)
+    yield "per cent, 95 % interval over notes\n" + lines(report.intervals) + "\n"
+    if report.unread:
+        yield _unread(report) + "\n"
+    if report.outcomes:
+        yield "probabilities, and what came true\n" + reliability.lines(report.outcomes) + "\n"
+    if report.curve:
+        yield curve_lines(report.curve)
+    if "string" in report.groups:
+        yield string_table(report.groups["string"])
 
 
-def _unread(found: EvaluationReport) -> str:
-    told = ", ".join(f"{count} {reason}" for reason, count in sorted(found.unread.items()))
-    return f"Predictions that could not be read, and cost no precision here: {told}."
+def _unread(report: EvaluationReport) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(report.unread.items()))
+    return f"Predictions that could not be read, and cost no precision here: {reasons}."
 
 
-def as_json(found: EvaluationReport) -> dict[str, object]:
+def as_json(report: EvaluationReport) -> dict[str, object]:
     """Return what `spanlake evaluate --json` writes; undefined ratios are None."""
     return {
-        **to_json(found.scores, found.baselines),
-        "without_rules": _without_rules(found),
-        "assertions": {name: six(one) for name, one in found.assertions.items()},
+        **to_json(report.scores, report.baselines),
+        "without_rules": _without_rules(report),
+        "assertions": {name: six(counts) for name, counts in report.assertions.items()},
         "assertions_among_found": {
-            name: six(one) for name, one in found.assertions_among_found.items()
+            name: six(counts) for name, counts in report.assertions_among_found.items()
         },
-        "groups": _groups_json(found.groups),
-        "reliability": reliability.to_json(found.outcomes),
-        "notes_in_training_data": found.notes_in_training_data,
-        "unread_predictions": dict(found.unread),
-        "gold_problems": dict(found.gold_problems),
-        "cascade": [asdict(point) for point in found.curve],
+        "groups": _groups_json(report.groups),
+        "reliability": reliability.to_json(report.outcomes),
+        "notes_in_training_data": report.notes_in_training_data,
+        "unread_predictions": dict(report.unread),
+        "gold_problems": dict(report.gold_problems),
+        "cascade": [asdict(point) for point in report.curve],
     }
 
 
-def _without_rules(found: EvaluationReport) -> dict[str, object]:
+def _without_rules(report: EvaluationReport) -> dict[str, object]:
     """Return modifiers and relations of the model alone, which rules add to."""
-    scores = to_json(found.without_rules or found.scores)
+    scores = to_json(report.without_rules or report.scores)
     return {level: scores[level] for level in ("modifiers", "relations")}
 
 
 def _groups_json(groups: Mapping[str, GroupCounts]) -> dict[str, object]:
     return {
         kind: {
-            group: {name: six(one) for name, one in counts.items()}
+            group: {name: six(layer_counts) for name, layer_counts in counts.items()}
             for group, counts in of_kind.items()
         }
         for kind, of_kind in groups.items()

@@ -38,7 +38,7 @@ def read_groups(path: Path) -> dict[str, str]:
 
 def check_groups(given: Mapping[str, str], note_ids: Iterable[str]) -> None:
     """Raise DataError where a note has no group."""
-    if lone := [one for one in note_ids if not given.get(one)]:
+    if lone := [note_id for note_id in note_ids if not given.get(note_id)]:
         raise DataError(f"{len(lone)} notes have no group: {', '.join(lone[:10])}")
 
 
@@ -68,15 +68,15 @@ def all_groups(
     notes without one; `seen` are the strings that `string` tells from others.
     """
     notes, labels = evaluation.notes, evaluation.labels
-    found = {"section": by_section(notes, labels)}
-    if any(one.gold.note.note_type for one in notes):
-        found["note_type"] = _by(notes, labels, lambda one: one.gold.note.note_type or "(none)")
+    groups = {"section": by_section(notes, labels)}
+    if any(note.gold.note.note_type for note in notes):
+        groups["note_type"] = _by(notes, labels, lambda note: note.gold.note.note_type or "(none)")
     if given is not None:
-        check_groups(given, (one.note_id for one in notes))
-        found["group"] = _by(notes, labels, lambda one: given[one.note_id])
+        check_groups(given, (note.note_id for note in notes))
+        groups["group"] = _by(notes, labels, lambda note: given[note.note_id])
     if seen is not None:
-        found["string"] = by_string(notes, labels, seen)
-    return found
+        groups["string"] = by_string(notes, labels, seen)
+    return groups
 
 
 def by_section(notes: Iterable[ScoredNote], labels: LabelSet) -> GroupCounts:
@@ -85,8 +85,8 @@ def by_section(notes: Iterable[ScoredNote], labels: LabelSet) -> GroupCounts:
     Ordered by the number of gold main entities. Names are those of `core.sections.safe_name`.
     """
     strict = (_strict_counts(note, labels, _section_of(note)) for note in notes)
-    found = _summed(strict, Counts())
-    return dict(sorted(found.items(), key=lambda item: -item[1]["entities"].support))
+    counts = _summed(strict, Counts())
+    return dict(sorted(counts.items(), key=lambda item: -item[1]["entities"].support))
 
 
 def by_string(notes: Sequence[ScoredNote], labels: LabelSet, seen: Strings) -> GroupCounts:
@@ -103,7 +103,10 @@ def by_string(notes: Sequence[ScoredNote], labels: LabelSet, seen: Strings) -> G
     strict = _summed((_strict_counts(note, labels, group_of) for note in notes), Counts())
     many = _summed((_many_counts(note, labels, group_of) for note in notes), ManyCounts())
     return {
-        group: {**strict[group], **{f"{k}_relaxed_many": one for k, one in many[group].items()}}
+        group: {
+            **strict[group],
+            **{f"{k}_relaxed_many": counts for k, counts in many[group].items()},
+        }
         for group in ("seen", "unseen")
     }
 
@@ -121,12 +124,10 @@ def _summed(
     notes: Iterable[Iterable[tuple[str, str, Some]]], nothing: Some
 ) -> dict[str, dict[str, Some]]:
     """Return the sums of (group, what was counted, counts); `nothing` where there are none."""
-    found: dict[str, dict[str, Some]] = defaultdict(
-        lambda: dict.fromkeys(COUNTED.values(), nothing)
-    )
-    for group, counted, one in (item for note in notes for item in note):
-        found[group][counted] = found[group][counted] + one
-    return found
+    sums: dict[str, dict[str, Some]] = defaultdict(lambda: dict.fromkeys(COUNTED.values(), nothing))
+    for group, counted, counts in (item for note in notes for item in note):
+        sums[group][counted] = sums[group][counted] + counts
+    return sums
 
 
 def _strict_counts(
@@ -135,26 +136,28 @@ def _strict_counts(
     gold, predicted = _by_key(note.gold.annotation), _by_key(note.predicted)
     for key, entity in {**gold, **predicted}.items():
         both = key in gold and key in predicted
-        one = Counts(int(both), int(key not in gold), int(key not in predicted))
-        yield group_of(entity), COUNTED[labels.layer_of(entity.label)], one
+        counts = Counts(int(both), int(key not in gold), int(key not in predicted))
+        yield group_of(entity), COUNTED[labels.layer_of(entity.label)], counts
 
 
 def _many_counts(
     note: ScoredNote, labels: LabelSet, group_of: GroupOf
 ) -> Iterator[tuple[str, str, ManyCounts]]:
     gold, predicted = (
-        list(_by_key(one).values()) for one in (note.gold.annotation, note.predicted)
+        list(_by_key(annotation).values()) for annotation in (note.gold.annotation, note.predicted)
     )
     overlaps = overlapping_pairs([e.span for e in gold], [e.span for e in predicted])
     pairs = [(i, j) for i, j in overlaps if gold[i].label == predicted[j].label]
-    found, right = {i for i, _ in pairs}, {j for _, j in pairs}
-    counts = [(e, ManyCounts(matched_gold=int(i in found), gold=1)) for i, e in enumerate(gold)]
+    matched_gold, matched_predicted = {i for i, _ in pairs}, {j for _, j in pairs}
+    counts = [
+        (e, ManyCounts(matched_gold=int(i in matched_gold), gold=1)) for i, e in enumerate(gold)
+    ]
     counts += [
-        (e, ManyCounts(matched_predicted=int(j in right), predicted=1))
+        (e, ManyCounts(matched_predicted=int(j in matched_predicted), predicted=1))
         for j, e in enumerate(predicted)
     ]
-    for entity, one in counts:
-        yield group_of(entity), COUNTED[labels.layer_of(entity.label)], one
+    for entity, many_counts in counts:
+        yield group_of(entity), COUNTED[labels.layer_of(entity.label)], many_counts
 
 
 def _by_key(annotation: Annotation) -> dict[tuple[int, int, str], Entity]:

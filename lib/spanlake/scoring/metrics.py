@@ -92,8 +92,8 @@ def _score_label(gold: set[Span], predicted: set[Span]) -> EntityCounts:
 def _score_lengths(
     gold: Iterable[Entity], predicted: Iterable[Entity], names: Collection[str]
 ) -> dict[str, Counts]:
-    ours, theirs = _keys_by_length(gold, names), _keys_by_length(predicted, names)
-    return {length: _counts_strict(ours[length], theirs[length]) for length in LENGTHS}
+    gold_keys, predicted_keys = _keys_by_length(gold, names), _keys_by_length(predicted, names)
+    return {length: _counts_strict(gold_keys[length], predicted_keys[length]) for length in LENGTHS}
 
 
 def _keys_by_length(entities: Iterable[Entity], names: Collection[str]) -> dict[str, set[object]]:
@@ -109,9 +109,13 @@ def _counts_relaxed_relations(gold: set[RelationKey], predicted: set[RelationKey
     gold_kinds, predicted_kinds = _by_kind(gold), _by_kind(predicted)
     matched = 0
     for kind in gold_kinds.keys() & predicted_kinds.keys():
-        ours, theirs = gold_kinds[kind], predicted_kinds[kind]
-        heads = overlapping_pairs([head for head, _ in ours], [head for head, _ in theirs])
-        matched += matching_size((i, j) for i, j in heads if ours[i][1].overlaps(theirs[j][1]))
+        gold_pairs, predicted_pairs = gold_kinds[kind], predicted_kinds[kind]
+        heads = overlapping_pairs(
+            [head for head, _ in gold_pairs], [head for head, _ in predicted_pairs]
+        )
+        matched += matching_size(
+            (i, j) for i, j in heads if gold_pairs[i][1].overlaps(predicted_pairs[j][1])
+        )
     return _counts(matched, gold, predicted)
 
 

@@ -30,9 +30,9 @@ class Mistake:
     @property
     def entity(self) -> Entity:
         """The gold entity, or the prediction where there is none."""
-        found = self.gold or self.predicted
-        assert found is not None
-        return found
+        entity = self.gold or self.predicted
+        assert entity is not None
+        return entity
 
 
 def mistakes(gold: Annotation, predicted: Annotation, labels: LabelSet) -> list[Mistake]:
@@ -44,26 +44,30 @@ def mistakes(gold: Annotation, predicted: Annotation, labels: LabelSet) -> list[
     prediction as many as strict `fp`; a second gold entity under one prediction is `lost`.
     """
     return [
-        one
+        mistake
         for layer in LAYERS
-        for one in _of_layer(layer, gold.entities, predicted.entities, labels.labels_of(layer))
+        for mistake in _of_layer(layer, gold.entities, predicted.entities, labels.labels_of(layer))
     ]
 
 
 def _of_layer(
     layer: Layer, gold: Iterable[Entity], predicted: Iterable[Entity], names: Collection[str]
 ) -> list[Mistake]:
-    ours, theirs = _by_key(gold, names), _by_key(predicted, names)
-    missed = [ours[key] for key in sorted(ours.keys() - theirs.keys())]
-    wrong = [theirs[key] for key in sorted(theirs.keys() - ours.keys())]
+    gold_by_key, predicted_by_key = _by_key(gold, names), _by_key(predicted, names)
+    missed = [gold_by_key[key] for key in sorted(gold_by_key.keys() - predicted_by_key.keys())]
+    wrong = [predicted_by_key[key] for key in sorted(predicted_by_key.keys() - gold_by_key.keys())]
     pairs = dict(_pairs(missed, wrong))
-    found = [
+    layer_mistakes = [
         Mistake(layer, _kind(missed[i], wrong[j]), missed[i], wrong[j]) for i, j in pairs.items()
     ]
-    found += [Mistake(layer, "lost", e, None) for i, e in enumerate(missed) if i not in pairs]
+    layer_mistakes += [
+        Mistake(layer, "lost", e, None) for i, e in enumerate(missed) if i not in pairs
+    ]
     paired = set(pairs.values())
-    found += [Mistake(layer, "spurious", None, e) for j, e in enumerate(wrong) if j not in paired]
-    return sorted(found, key=lambda one: (one.entity.key, one.kind))
+    layer_mistakes += [
+        Mistake(layer, "spurious", None, e) for j, e in enumerate(wrong) if j not in paired
+    ]
+    return sorted(layer_mistakes, key=lambda mistake: (mistake.entity.key, mistake.kind))
 
 
 def _by_key(

@@ -25,56 +25,64 @@ def score_outcomes(notes: Sequence[ScoredNote], labels: LabelSet) -> dict[str, O
     alone. `sentences`: the answer has nothing wrong and misses nothing.
     """
     kinds = (*(f"{layer} spans" for layer in LAYERS), "relations", "sentences")
-    rows = [row for one in notes for part in (_spans(one, labels), _links(one), _sentences(one))
+    rows = [row for note in notes for part in (_spans(note, labels), _links(note), _sentences(note))
             for row in part]  # fmt: skip
-    told = {kind: [(sure, right) for name, sure, right in rows if name == kind] for kind in kinds}
+    by_kind = {
+        kind: [(probability, right) for name, probability, right in rows if name == kind]
+        for kind in kinds
+    }
     return {
-        kind: (np.array([sure for sure, _ in pairs]), np.array([right for _, right in pairs]))
-        for kind, pairs in told.items()
+        kind: (
+            np.array([probability for probability, _ in pairs]),
+            np.array([right for _, right in pairs]),
+        )
+        for kind, pairs in by_kind.items()
         if pairs
     }
 
 
-def _spans(one: ScoredNote, labels: LabelSet) -> Rows:
-    gold = {entity.key for entity in one.gold.annotation.entities}
-    for entity in one.predicted.entities:
+def _spans(note: ScoredNote, labels: LabelSet) -> Rows:
+    gold = {entity.key for entity in note.gold.annotation.entities}
+    for entity in note.predicted.entities:
         if entity.score is not None:
             yield f"{labels.layer_of(entity.label)} spans", entity.score, entity.key in gold
 
 
-def _links(one: ScoredNote) -> Rows:
-    if all(sure is None for sure in one.confidences):
+def _links(note: ScoredNote) -> Rows:
+    if all(confidence is None for confidence in note.confidences):
         return
-    gold = set(_linked(one.gold.annotation))
-    for relation, link in zip(one.predicted.relations, _linked(one.predicted), strict=True):
+    gold = set(_linked(note.gold.annotation))
+    for relation, link in zip(note.predicted.relations, _linked(note.predicted), strict=True):
         if relation.score is not None:
             yield "relations", relation.score, link in gold
 
 
-def _sentences(one: ScoredNote) -> Rows:
+def _sentences(note: ScoredNote) -> Rows:
     """Judge each sentence by all that starts in it: what it cuts off is missed."""
-    if not one.confidences:
+    if not note.confidences:
         return
-    starts = [sentence.span.start for sentence in split(one.gold.note.note_text)]
-    alone = one.predicted.without_rules()  # what the confidence is of
-    said, true = (_by_sentence(answer, starts) for answer in (alone, one.gold.annotation))
-    for sure, mine, gold in zip(one.confidences, said, true, strict=True):
-        if sure is not None:
-            yield "sentences", sure, mine == gold
+    starts = [sentence.span.start for sentence in split(note.gold.note.note_text)]
+    alone = note.predicted.without_rules()  # what the confidence is of
+    predicted, true = (_by_sentence(answer, starts) for answer in (alone, note.gold.annotation))
+    for confidence, predicted_keys, gold in zip(note.confidences, predicted, true, strict=True):
+        if confidence is not None:
+            yield "sentences", confidence, predicted_keys == gold
 
 
 def _linked(answer: Annotation) -> Iterator[Link]:
     keys = [entity.key for entity in answer.entities]
-    return ((keys[one.head], keys[one.tail], one.label) for one in answer.relations)
+    return (
+        (keys[relation.head], keys[relation.tail], relation.label) for relation in answer.relations
+    )
 
 
 def _by_sentence(answer: Annotation, starts: Sequence[int]) -> list[set[object]]:
-    found: list[set[object]] = [set() for _ in starts]
+    by_sentence: list[set[object]] = [set() for _ in starts]
     for key in (entity.key for entity in answer.entities):
-        found[_sentence(key, starts)].add(key)
+        by_sentence[_sentence(key, starts)].add(key)
     for link in _linked(answer):
-        found[_sentence(link[0], starts)].add(link)
-    return found
+        by_sentence[_sentence(link[0], starts)].add(link)
+    return by_sentence
 
 
 def _sentence(key: Key, starts: Sequence[int]) -> int:

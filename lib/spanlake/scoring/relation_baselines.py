@@ -24,7 +24,9 @@ class _Rule:
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         both = zip(units, entities, strict=True)
-        return [self.linker.score_relations(unit.target, mine) for unit, mine in both]
+        return [
+            self.linker.score_relations(unit.target, unit_entities) for unit, unit_entities in both
+        ]
 
 
 def relation_baselines(gold: Sequence[GoldNote], labels: LabelSet) -> dict[str, Counts]:
@@ -51,5 +53,6 @@ def _lexicons() -> Mapping[str, Lexicon]:
 def _score(gold: Iterable[GoldNote], linker: NearestHeadRule) -> Counts:
     rule = _Rule(linker)
     return score_linked(
-        (one.annotation, score_relations(one.note, one.annotation, rule)) for one in gold
+        (gold_note.annotation, score_relations(gold_note.note, gold_note.annotation, rule))
+        for gold_note in gold
     )

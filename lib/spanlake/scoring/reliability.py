@@ -34,16 +34,16 @@ def reliability(probabilities: np.ndarray, true: np.ndarray) -> Reliability | No
     if not len(probabilities):
         return None
     order = np.argsort(-probabilities, kind="stable")
-    sure, right = probabilities[order], true[order].astype(float)
-    parts = [part for part in np.array_split(np.arange(len(sure)), BINS) if len(part)]
-    bins = [(float(sure[p].mean()), float(right[p].mean()), len(p)) for p in parts]
+    ordered, right = probabilities[order], true[order].astype(float)
+    parts = [part for part in np.array_split(np.arange(len(ordered)), BINS) if len(part)]
+    bins = [(float(ordered[p].mean()), float(right[p].mean()), len(p)) for p in parts]
     return Reliability(
-        len(sure),
+        len(ordered),
         bins,
-        sum(abs(said - came) * count for said, came, count in bins) / len(sure),
-        float(((sure - right) ** 2).mean()),
+        sum(abs(mean - came) * count for mean, came, count in bins) / len(ordered),
+        float(((ordered - right) ** 2).mean()),
         {
-            f"{part:.0%}": float(1 - right[: max(1, round(part * len(sure)))].mean())
+            f"{part:.0%}": float(1 - right[: max(1, round(part * len(ordered)))].mean())
             for part in COVERAGES
         },
     )
@@ -53,12 +53,12 @@ def lines(outcomes: Mapping[str, Outcomes]) -> str:
     """Return a table: a line a kind of probability."""
     named = f"{'':<16}{'count':>8}{'true':>8}{'ECE':>8}{'Brier':>8}"
     rows = [f"{named}   errors among the surest 50, 80, 90 %"]
-    for name, (sure, right) in outcomes.items():
-        found = reliability(sure, right)
-        if found:
-            risk = "  ".join(f"{found.risk[part]:.3f}" for part in ("50%", "80%", "90%"))
+    for name, (probabilities, right) in outcomes.items():
+        summary = reliability(probabilities, right)
+        if summary:
+            risk = "  ".join(f"{summary.risk[part]:.3f}" for part in ("50%", "80%", "90%"))
             rows.append(
-                f"{name:<16}{found.count:>8}{right.mean():>8.3f}{found.ece:>8.3f}{found.brier:>8.3f}"
+                f"{name:<16}{summary.count:>8}{right.mean():>8.3f}{summary.ece:>8.3f}{summary.brier:>8.3f}"
                 f"   {risk}"
             )
     return "\n".join(rows)
@@ -66,5 +66,5 @@ def lines(outcomes: Mapping[str, Outcomes]) -> str:
 
 def to_json(outcomes: Mapping[str, Outcomes]) -> dict[str, object]:
     """Return the `Reliability` of each kind, as JSON gives it back."""
-    found = {name: reliability(*one) for name, one in outcomes.items()}
-    return {name: asdict(one) for name, one in found.items() if one}
+    summaries = {name: reliability(*outcome) for name, outcome in outcomes.items()}
+    return {name: asdict(summary) for name, summary in summaries.items() if summary}

@@ -64,7 +64,7 @@ def validate_options(options: argparse.Namespace, labels: LabelSet) -> None:
             raise DataError(f"{path}: no such folder or file")
     if options.groups:
         notes, _ = read_annotated(options.gold, labels, codec_of(options.encoding))
-        check_groups(read_groups(options.groups), (one.note.note_id for one in notes))
+        check_groups(read_groups(options.groups), (gold_note.note.note_id for gold_note in notes))
 
 
 def write_reports(evaluation: Evaluation, options: argparse.Namespace) -> None:
@@ -79,11 +79,11 @@ def write_reports(evaluation: Evaluation, options: argparse.Namespace) -> None:
     for whose in ("gold, ", "prediction, "):
         _warn(evaluation.report, whose)
     _warn_of_training_notes(evaluation)
-    found = summarize(evaluation, _groups(evaluation, options))
-    sys.stdout.write(printed(found))
+    report = summarize(evaluation, _groups(evaluation, options))
+    sys.stdout.write(printed(report))
     scored = _scored(evaluation, options)
     if options.json:
-        _write(options.json, json.dumps({"scored": scored, **as_json(found)}, indent=2) + "\n")
+        _write(options.json, json.dumps({"scored": scored, **as_json(report)}, indent=2) + "\n")
     if options.notes:
         write_notes(of_notes(evaluation.by_note), options.notes)
     if options.errors:
@@ -119,12 +119,12 @@ def _groups(evaluation: Evaluation, options: argparse.Namespace) -> dict[str, Gr
 
 def _warn(report: ReadReport, whose: str) -> None:
     """Name the problems of a report that are, say, the gold's, and then count them."""
-    own = [problem for problem in report.problems if problem.startswith(whose)]
-    for problem in own:
+    problems = [problem for problem in report.problems if problem.startswith(whose)]
+    for problem in problems:
         sys.stderr.write(f"{problem}\n")
-    if reasons := ReadReport(problems=own).reasons:
-        told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        sys.stderr.write(f"{whose}lines of annotation: {told} (docs/evaluation.md)\n")
+    if reasons := ReadReport(problems=problems).reasons:
+        counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        sys.stderr.write(f"{whose}lines of annotation: {counted} (docs/evaluation.md)\n")
 
 
 def _warn_of_training_notes(evaluation: Evaluation) -> None:

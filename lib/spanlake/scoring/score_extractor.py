@@ -49,43 +49,45 @@ def scored_notes(gold: Sequence[GoldNote], extractor: Extractor) -> list[ScoredN
     unread: list[str] = []
     for first in range(0, len(gold), NOTES_AT_ONCE):
         some = gold[first : first + NOTES_AT_ONCE]
-        for one, result in zip(some, annotate([n.note for n in some], extractor, ""), strict=True):
+        for gold_note, result in zip(
+            some, annotate([n.note for n in some], extractor, ""), strict=True
+        ):
             if result.state in ("done", "empty"):
-                scored.append(_scored(one, result, extractor))
+                scored.append(_scored(gold_note, result, extractor))
             else:
-                unread.append(one.note.note_id)
+                unread.append(gold_note.note.note_id)
         log.info("%d of %d notes scored", len(scored), len(gold))
     if unread:
         raise DataError(f"{len(unread)} notes could not be read: {', '.join(unread[:10])}")
     return scored
 
 
-def _scored(one: GoldNote, result: NoteResult, extractor: Extractor) -> ScoredNote:
+def _scored(gold_note: GoldNote, result: NoteResult, extractor: Extractor) -> ScoredNote:
     return ScoredNote(
-        one,
+        gold_note,
         result.annotation,
-        _score(one, result.annotation, extractor),
+        _score(gold_note, result.annotation, extractor),
         result.confidences,
         in_training_data=None
         if extractor.training_text_hashes is None
-        else one.note.text_sha256 in extractor.training_text_hashes,
+        else gold_note.note.text_sha256 in extractor.training_text_hashes,
     )
 
 
 def score_extractor(gold: Sequence[GoldNote], extractor: Extractor) -> list[Scores]:
     """Return the scores of `scored_notes` alone."""
-    return [one.scores for one in scored_notes(gold, extractor)]
+    return [note.scores for note in scored_notes(gold, extractor)]
 
 
 def scores_by_note(gold: Sequence[GoldNote], extractor: Extractor) -> dict[str, Scores]:
     """Return `score_extractor`'s scores by note id."""
-    return {one.note_id: one.scores for one in scored_notes(gold, extractor)}
+    return {note.note_id: note.scores for note in scored_notes(gold, extractor)}
 
 
-def _score(one: GoldNote, predicted: Annotation, extractor: Extractor) -> Scores:
-    scores = score_note(one.annotation, predicted, extractor.labels)
-    linked = score_relations(one.note, one.annotation, extractor)
-    return replace(scores, gold_entities=score_linked([(one.annotation, linked)]))
+def _score(gold_note: GoldNote, predicted: Annotation, extractor: Extractor) -> Scores:
+    scores = score_note(gold_note.annotation, predicted, extractor.labels)
+    linked = score_relations(gold_note.note, gold_note.annotation, extractor)
+    return replace(scores, gold_entities=score_linked([(gold_note.annotation, linked)]))
 
 
 def pooled(scores: Iterable[Scores], labels: LabelSet) -> Scores:

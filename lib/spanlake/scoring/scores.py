@@ -68,8 +68,8 @@ def string_table(strings: Mapping[str, Mapping[str, Counts | ManyCounts]]) -> st
     for counted, title in titles.items():
         lines.append(_line(title, width, "P", "R", "F1", "relaxed R", "support"))
         for group, counts in strings.items():
-            one, relaxed = counts[counted], _ratio(counts[f"{counted}_relaxed_many"].recall)
-            lines.append(_line(f"  {group}", width, *_ratios(one), relaxed, str(one.support)))
+            strict, relaxed = counts[counted], _ratio(counts[f"{counted}_relaxed_many"].recall)
+            lines.append(_line(f"  {group}", width, *_ratios(strict), relaxed, str(strict.support)))
     return "\n".join(lines) + "\n"
 
 
@@ -108,8 +108,8 @@ def _layer_json(layer: LayerScores) -> dict[str, object]:
         "relaxed": six(micro.relaxed),
         "relaxed_many": six(micro.relaxed_many),
         "labels": {
-            label: {"strict": six(one.strict), "relaxed": six(one.relaxed)}
-            for label, one in layer.labels.items()
+            label: {"strict": six(label_counts.strict), "relaxed": six(label_counts.relaxed)}
+            for label, label_counts in layer.labels.items()
         },
         "lengths": {length: six(counts) for length, counts in layer.lengths.items()},
     }
@@ -118,10 +118,10 @@ def _layer_json(layer: LayerScores) -> dict[str, object]:
 def _flat(scores: Scores) -> Iterator[tuple[str, str | None, str, Counts | ManyCounts]]:
     for level, layer in (("entities", scores.entities), ("modifiers", scores.modifiers)):
         labels: list[tuple[str | None, EntityCounts]] = [(None, layer.micro), *layer.labels.items()]
-        for label, one in labels:
-            yield level, label, "strict", one.strict
-            yield level, label, "relaxed", one.relaxed
-            yield level, label, "relaxed_many", one.relaxed_many
+        for label, counts in labels:
+            yield level, label, "strict", counts.strict
+            yield level, label, "relaxed", counts.relaxed
+            yield level, label, "relaxed_many", counts.relaxed_many
     if scores.gold_entities is not None:
         yield "relations", None, "gold_entities", scores.gold_entities
     yield "relations", None, "strict", scores.relations_strict
@@ -132,15 +132,26 @@ def _layer_lines(title: str, layer: LayerScores, width: int) -> list[str]:
     head = _line(title, width, "P", "R", "F1", "relaxed F1", "support")
     named = [("micro", layer.micro), *layer.labels.items()]
     lengths = [
-        _line(f"  {length} word{'s' * (length != '1')}", width, *_ratios(one), "", str(one.support))
-        for length, one in layer.lengths.items()
+        _line(
+            f"  {length} word{'s' * (length != '1')}",
+            width,
+            *_ratios(counts),
+            "",
+            str(counts.support),
+        )
+        for length, counts in layer.lengths.items()
     ]
-    return [head, *(_entity_line(f"  {name}", one, width) for name, one in named), *lengths, ""]
+    return [
+        head,
+        *(_entity_line(f"  {name}", counts, width) for name, counts in named),
+        *lengths,
+        "",
+    ]
 
 
-def _entity_line(name: str, one: EntityCounts, width: int) -> str:
-    strict = _ratios(one.strict)
-    return _line(name, width, *strict, _ratio(one.relaxed.f1), str(one.strict.support))
+def _entity_line(name: str, counts: EntityCounts, width: int) -> str:
+    strict = _ratios(counts.strict)
+    return _line(name, width, *strict, _ratio(counts.relaxed.f1), str(counts.strict.support))
 
 
 def _relation_lines(scores: Scores, rules: Mapping[str, Counts], width: int) -> list[str]:
