@@ -128,15 +128,15 @@ def test_training_and_extraction_see_the_same_pair_states(trained) -> None:
     features = _features([Example(Unit(text), gold)], encoder)
     assert len(features) > 1, "the text needs several windows"
     [read] = model.read([Unit(text)])
-    asked = model.asked(read, gold.entities)
-    assert asked.places == [(0, 1), (0, 2)]
+    candidates = model.candidate_pairs(read, gold.entities)
+    assert candidates.places == [(0, 1), (0, 2)]
     batch = collate(features[:1], encoder.pieces.pad)
     _, states = encoder.engine.encode(batch["input_ids"].numpy(), batch["attention_mask"].numpy())
     rows, positions = batch["pair_rows"].numpy(), batch["pair_positions"].numpy()
     ends = states[rows[:, None], positions].reshape(1, -1)
-    words_of_ends = [edge for first, last in asked.words[0] for edge in (first, last - 1)]
+    words_of_ends = [edge for first, last in candidates.words[0] for edge in (first, last - 1)]
     assert np.allclose(ends[0], read.reads[0].states[words_of_ends].ravel(), atol=1e-5)
-    assert (batch["pair_features"].numpy() == asked.told[:1]).all()
+    assert (batch["pair_features"].numpy() == candidates.features[:1]).all()
 
 
 def test_training_and_extraction_see_the_same_context(trained) -> None:

@@ -70,8 +70,8 @@ class Bert:
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         """Score relations among given entities; raises OffsetError for any not of the text."""
-        for unit, mine in zip(units, entities, strict=True):
-            check_offsets(mine, unit.target)
+        for unit, unit_entities in zip(units, entities, strict=True):
+            check_offsets(unit_entities, unit.target)
         texts = [unit.target for unit in units]
         linked = self._link(texts, [words(text) for text in texts], entities)
         return [relations for relations, _ in linked]
@@ -79,22 +79,22 @@ class Bert:
     def _read(self, units: Sequence[Unit]) -> list[Extraction]:
         texts = [unit.target for unit in units]
         text_words = [words(text) for text in texts]
-        found: list[list[Entity]] = [[] for _ in texts]
+        by_text: list[list[Entity]] = [[] for _ in texts]
         unseen = [0] * len(texts)
         for tagger in self._taggers:
             read = tagger.read(
                 texts, text_words, budget=self.config.max_tokens_per_batch, stats=self.stats
             )
             for i, (entities, missed) in enumerate(read):
-                found[i] += entities
+                by_text[i] += entities
                 unseen[i] = max(unseen[i], missed)
-        for mine in found:
-            mine.sort(key=lambda entity: entity.key)
-        linked = self._link(texts, text_words, found)
+        for text_entities in by_text:
+            text_entities.sort(key=lambda entity: entity.key)
+        linked = self._link(texts, text_words, by_text)
         return [
             Extraction(
                 "ok",
-                tuple(found[i]),
+                tuple(by_text[i]),
                 tuple(relations),
                 len(text) - unseen[i],
                 undecided=tuple(undecided),

@@ -98,13 +98,13 @@ def _trained(top: Path, labels: LabelSet, config: BertConfig) -> Checkpoints:
     return Checkpoints(folders, files, training_text_hashes(manifest))
 
 
-def _check_files(top: Path, expected: Mapping[str, str], found: Mapping[str, str]) -> None:
-    for name in sorted({*expected, *found}):
-        if name not in found:
+def _check_files(top: Path, expected: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+    for name in sorted({*expected, *hashes}):
+        if name not in hashes:
             raise ModelError(f"{top}: {name} is missing")
         if name not in expected:
             raise ModelError(f"{top}: {name} is not in {MANIFEST}")
-        if expected[name] != found[name]:
+        if expected[name] != hashes[name]:
             raise ModelError(f"{top}: {name} is not the file that was trained (sha256 differs)")
 
 

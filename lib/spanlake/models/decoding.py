@@ -60,10 +60,10 @@ class TagDecoder:
         for first, last, *_ in (run for score, run in scored if score < threshold):
             path[first:last] = 0
         scores = [score for score, _ in scored if score >= threshold]
-        found = decode(words, _fill(self._names(path), seen))
+        spans = decode(words, _fill(self._names(path), seen))
         entities = [
             entity_at(text, span.start, span.end, label, score)
-            for (span, label), score in zip(found, scores, strict=True)
+            for (span, label), score in zip(spans, scores, strict=True)
         ]
         return entities, min(1.0, chain.sequence(path.tolist()))
 

@@ -69,11 +69,11 @@ def own_device(device: str) -> str:
 def _own_gpu() -> str:
     cuda = _torch().cuda
     names = _lock_names()
-    ours = assigned_among(names)
+    assigned = assigned_among(names)
     name = lock_one(
-        ours,
-        lambda name: _probe(names[name], foreign=name not in ours),
-        spare=[name for name in names if name not in ours],
+        assigned,
+        lambda name: _probe(names[name], foreign=name not in assigned),
+        spare=[name for name in names if name not in assigned],
     )
     cuda.set_device(names[name])  # what names no device makes its context here, not on GPU 0
     return f"cuda:{names[name]}"
@@ -96,7 +96,7 @@ def _lock_names() -> dict[str, int]:
 
 
 def _visible() -> list[str]:
-    return [one.strip() for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    return [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
 
 
 def assigned_among(names: Mapping[str, int]) -> list[str]:
@@ -107,12 +107,12 @@ def assigned_among(names: Mapping[str, int]) -> list[str]:
     if not _ASSIGNED:
         return list(names)
     visible = _visible()
-    ours = [
+    assigned = [
         name
         for name, number in names.items()
         if {name, f"GPU-{name}", visible[number] if visible else str(number)} & set(_ASSIGNED)
     ]
-    return list(names) if visible and not ours else ours
+    return list(names) if visible and not assigned else assigned
 
 
 def _probe(number: int, *, foreign: bool) -> bool:

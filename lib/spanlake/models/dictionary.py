@@ -93,8 +93,8 @@ class Dictionary:
 
     def _extract(self, unit: Unit) -> Extraction:
         text = unit.target
-        found = self._find(text)
-        entities = tuple(entity_at(text, start, end, label, 1.0) for start, end, label in found)
+        spans = self._find(text)
+        entities = tuple(entity_at(text, start, end, label, 1.0) for start, end, label in spans)
         relations = self._linker.score_relations(text, entities)
         answer = Extraction("ok", entities, tuple(relations), chars_seen=len(text))
         return answer.check(unit)
@@ -105,15 +105,15 @@ class Dictionary:
         self.stats.tokens += len(words)
         self.stats.padded_tokens += len(words)
         terms: dict[Layer, list[Found]] = {"main": [], "modifier": []}
-        for found in _terms(words, self._trie):
-            terms[self._layer[found[2]]].append(found)
+        for term in _terms(words, self._trie):
+            terms[self._layer[term[2]]].append(term)
         mains = self._flat(terms["main"], len(text))
         matches = [*self._matches(text, words, mains), *self._values(text, mains)]
         starts, ends = {word[0] for word in words}, {word[1] for word in words}
-        whole = [found for found in matches if found[0] in starts and found[1] in ends]
+        whole = [term for term in matches if term[0] in starts and term[1] in ends]
         modifiers = self._fitting([*terms["modifier"], *whole], mains, len(text))
         both = [*mains, *self._flat(modifiers, len(text))]
-        return sorted(both, key=lambda found: (found[0], -found[1], self._rank[found[2]]))
+        return sorted(both, key=lambda term: (term[0], -term[1], self._rank[term[2]]))
 
     def _matches(self, text: str, words: Words, mains: Sequence[Found]) -> Iterator[Found]:
         """Yield what the useful patterns find, at words that hold a digit or are cues."""
@@ -154,11 +154,11 @@ class Dictionary:
             if fits:
                 yield start, end, label
 
-    def _flat(self, found: Iterator[Found] | Sequence[Found], length: int) -> list[Found]:
+    def _flat(self, spans: Iterator[Found] | Sequence[Found], length: int) -> list[Found]:
         """Keep the longest of what overlaps, then the first, then the label listed first."""
         taken = bytearray(length)
         kept = []
-        for start, end, label in sorted(found, key=lambda f: (f[0] - f[1], f[0], self._rank[f[2]])):
+        for start, end, label in sorted(spans, key=lambda f: (f[0] - f[1], f[0], self._rank[f[2]])):
             if taken.find(1, start, end) < 0:
                 taken[start:end] = b"\1" * (end - start)
                 kept.append((start, end, label))

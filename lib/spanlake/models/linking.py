@@ -56,28 +56,28 @@ class PairClassifier:
         Both are ordered by head and tail.
         """
         began = time.perf_counter()
-        asked: list[tuple[int, int, int]] = []
+        pairs: list[tuple[int, int, int]] = []
         sequences: list[list[int]] = []
-        for i, (text, spans, mine) in enumerate(zip(texts, words, entities, strict=True)):
-            for head, tail in candidates(spans, mine, self.labels, self.most_words):
-                asked.append((i, head, tail))
-                pair = mine[head].span, mine[tail].span
+        for i, (text, spans, text_entities) in enumerate(zip(texts, words, entities, strict=True)):
+            for head, tail in candidates(spans, text_entities, self.labels, self.most_words):
+                pairs.append((i, head, tail))
+                pair = text_entities[head].span, text_entities[tail].span
                 sequences.append(
                     pair_ids(text, spans, pair, self.network.pieces, self.network.limit)
                 )
         stats.tokenize_seconds += time.perf_counter() - began
         probabilities = self.network.probabilities(sequences, budget=budget, stats=stats)
-        found: list[tuple[list[Relation], list[Relation]]] = [([], []) for _ in texts]
-        for (i, head, tail), row in zip(asked, probabilities, strict=True):
+        relations: list[tuple[list[Relation], list[Relation]]] = [([], []) for _ in texts]
+        for (i, head, tail), row in zip(pairs, probabilities, strict=True):
             relation = self._relation(head, tail, row)
             if (relation.score or 0.0) >= self.threshold:
-                found[i][0].append(relation)
+                relations[i][0].append(relation)
             elif (
                 entities[i][tail].label in ASSERTION_LABELS
                 and (relation.score or 0.0) >= REJECTED * self.threshold
             ):
-                found[i][1].append(relation)
-        return found
+                relations[i][1].append(relation)
+        return relations
 
     def _relation(self, head: int, tail: int, probabilities: np.ndarray) -> Relation:
         position, label = max(self.classes, key=lambda known: probabilities[known[0]])

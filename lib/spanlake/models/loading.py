@@ -119,10 +119,10 @@ def training_text_hashes(manifest: Mapping[str, Any]) -> frozenset[str] | None:
     Those of its base and its teachers are among them. None for a model that does not tell.
     """
     training = manifest.get("training", {})
-    told = training.get("training_text_hashes", training.get("learnt_texts"))
-    if told is None or any(one.startswith(UNKNOWN) for one in told):
+    hashes = training.get("training_text_hashes", training.get("learnt_texts"))
+    if hashes is None or any(text_hash.startswith(UNKNOWN) for text_hash in hashes):
         return None
-    return frozenset(told)
+    return frozenset(hashes)
 
 
 def check_labels(top: Path, manifest: Mapping[str, Any], labels: LabelSet) -> None:

@@ -72,7 +72,7 @@ def pair_ids(
     shown, marks = mark(*_around(text, text_words, pair, limit))
     ids = pieces.of(shown)
     gap = pieces.of([ELLIPSIS])[0]
-    kept = crop([len(one) for one in ids], marks, limit, MOST_GAPS * len(gap))
+    kept = crop([len(word_ids) for word_ids in ids], marks, limit, MOST_GAPS * len(gap))
     cropped: list[int] = []
     for before, position in zip([kept[0] - 1, *kept], kept, strict=False):
         cropped += gap if position > before + 1 else []

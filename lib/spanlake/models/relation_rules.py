@@ -73,8 +73,8 @@ class NearestHeadRule:
             # Where the tails of the same label before and after each one start.
             places = [len(text), *(entities[i].start for i in tails), len(text)]
             for tail, reach in zip(tails, zip(places, places[2:], strict=False), strict=True):
-                found = self._heads(tail, reach, heads_of[label], entities, gaps)
-                relations += [Relation(head, tail, self._name, 1.0) for head in found]
+                linked = self._heads(tail, reach, heads_of[label], entities, gaps)
+                relations += [Relation(head, tail, self._name, 1.0) for head in linked]
         return sorted(relations, key=lambda relation: (relation.tail, relation.head))
 
     def _gaps(self, text: str, entities: Sequence[Entity]) -> Gaps:
@@ -117,8 +117,8 @@ class NearestHeadRule:
         if here.label in self._spread:
             stop = min(reach[1], _next(gaps.breaks, here.end))
             last = bisect_left(heads, stop, key=lambda i: entities[i].start)
-            found = _coordinated(heads[at:last], entities, gaps)
-            return found or [i for i in before if _is_free(entities[i], here, reach[0], gaps)]
+            linked = _coordinated(heads[at:last], entities, gaps)
+            return linked or [i for i in before if _is_free(entities[i], here, reach[0], gaps)]
         back = here.label in self._look_back
         costs = [(gaps.between(entities[i].end, here.start), not back, i) for i in before]
         costs += [

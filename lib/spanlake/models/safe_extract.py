@@ -57,8 +57,8 @@ def extract_encodable(
             readable.append(i)
         except UnicodeEncodeError as error:  # a lone surrogate is no character
             answers[i] = failed(error)
-    found = read([units[i] for i in readable])
-    answers.update(zip(readable, found, strict=True))
+    extractions = read([units[i] for i in readable])
+    answers.update(zip(readable, extractions, strict=True))
     return [answers[i].check(unit) for i, unit in enumerate(units)]
 
 

@@ -38,24 +38,24 @@ class Tagger:
         began = time.perf_counter()
         network = self.network
         cuts = [
-            cut(text, own, network.pieces, limit=network.limit, stride=self.stride)
-            for text, own in zip(texts, words, strict=True)
+            cut(text, text_words, network.pieces, limit=network.limit, stride=self.stride)
+            for text, text_words in zip(texts, words, strict=True)
         ]
-        sequences = [sequence for one in cuts for sequence in one.sequences()]
+        sequences = [sequence for text_cut in cuts for sequence in text_cut.sequences()]
         stats.tokenize_seconds += time.perf_counter() - began
         rows = iter(network.probabilities(sequences, budget=budget, stats=stats))
         began = time.perf_counter()
-        found = []
-        for text, own, one in zip(texts, words, cuts, strict=True):
-            mine = [next(rows) for _ in one.windows]
-            found.append((self._decode(text, own, one, mine), one.unseen))
+        answers = []
+        for text, text_words, text_cut in zip(texts, words, cuts, strict=True):
+            window_rows = [next(rows) for _ in text_cut.windows]
+            answers.append((self._decode(text, text_words, text_cut, window_rows), text_cut.unseen))
         stats.decode_seconds += time.perf_counter() - began
-        return found
+        return answers
 
     def _decode(
-        self, text: str, words: Sequence[Span], one: Cut, rows: Sequence[np.ndarray]
+        self, text: str, words: Sequence[Span], text_cut: Cut, rows: Sequence[np.ndarray]
     ) -> list[Entity]:
         if not words:
             return []
-        seen = np.array([bool(ids) for ids in one.pieces])
-        return self.decoder.read(text, words, one.merge(rows), seen)[0]
+        seen = np.array([bool(ids) for ids in text_cut.pieces])
+        return self.decoder.read(text, words, text_cut.merge(rows), seen)[0]

@@ -110,11 +110,11 @@ def cut(text: str, words: Sequence[Span], pieces: WordTokenizer, *, limit: int, 
     """Cut a text's words into pieces and windows of at most `limit` pieces that share `stride`."""
     texts = [text[word.start : word.end] for word in words]
     ids = pieces.of(texts)
-    long = [word for word, own in zip(texts, ids, strict=True) if len(own) > limit]
-    fitting = [own[:limit] for own in ids]
+    long = [word for word, word_pieces in zip(texts, ids, strict=True) if len(word_pieces) > limit]
+    fitting = [word_pieces[:limit] for word_pieces in ids]
     return Cut(
         fitting,
-        plan_windows([len(own) for own in fitting], limit, min(stride, limit // 2)),
+        plan_windows([len(word_pieces) for word_pieces in fitting], limit, min(stride, limit // 2)),
         sum(len(word) - pieces.characters_in(word, limit) for word in long),
         pieces.of_decoder,
     )

@@ -169,9 +169,9 @@ def _read_predictions(
         decoded = EnsembleScores(
             text, text_words, (), text_tags.astype(np.float32), text_tags.any(axis=1)
         )
-        pairs = teacher.asked(decoded, teacher.entities(decoded)[0])
+        pairs = teacher.candidate_pairs(decoded, teacher.entities(decoded)[0])
         count = len(pairs.places)
         text_pairs, pair_labels = pair_labels[:count].astype(np.float32), pair_labels[count:]
-        yield LabelledText(text, text_words, text_tags, pairs.words, pairs.told, text_pairs)
+        yield LabelledText(text, text_words, text_tags, pairs.words, pairs.features, text_pairs)
     if len(tags) or len(pair_labels):
         raise DataError(f"{path}: predictions of other texts or of other code; remove it")

@@ -66,40 +66,53 @@ class TaggerEncoder:
         """Read targets of which `unit_words` are the words; no unit changes another's answer."""
         began = time.perf_counter()
         cuts = [
-            cut(unit.target, own, self.pieces, limit=self.limit, stride=self.stride)
-            for unit, own in zip(units, unit_words, strict=True)
+            cut(unit.target, words, self.pieces, limit=self.limit, stride=self.stride)
+            for unit, words in zip(units, unit_words, strict=True)
         ]
-        asked = [
+        sequences = [
             placed
-            for unit, one in zip(units, cuts, strict=True)
-            for placed in add_context(one, unit, self.pieces, self.limit)
+            for unit, target_cut in zip(units, cuts, strict=True)
+            for placed in add_context(target_cut, unit, self.pieces, self.limit)
         ]
         if self._twice:
-            asked = [
+            sequences = [
                 (ids * 2, slice(where.start + len(ids), where.stop + len(ids)))
-                for ids, where in asked
+                for ids, where in sequences
             ]
         self.stats.tokenize_seconds += time.perf_counter() - began
-        rows = self._encode([ids for ids, _ in asked])
-        own_rows = iter([row[where] for row, (_, where) in zip(rows, asked, strict=True)])
-        return [self._merge(one, [next(own_rows) for _ in one.windows]) for one in cuts]
+        rows = self._encode([ids for ids, _ in sequences])
+        target_rows = iter([row[where] for row, (_, where) in zip(rows, sequences, strict=True)])
+        return [
+            self._merge(target_cut, [next(target_rows) for _ in target_cut.windows])
+            for target_cut in cuts
+        ]
 
     def score_relations(
-        self, reads: Sequence[TokenScores], pairs: Sequence[Pairs], told: np.ndarray
+        self, reads: Sequence[TokenScores], pairs: Sequence[Pairs], features: np.ndarray
     ) -> np.ndarray:
         """Return ``[pairs, relations]`` probabilities of the pairs of all texts, in order.
 
-        `told` are the rows of `pair_features` of all texts.
+        `features` are the rows of `pair_features` of all texts.
         """
-        asked = [(read, mine) for read, mine in zip(reads, pairs, strict=True) if mine]
+        reads_with_pairs = [
+            (read, text_pairs) for read, text_pairs in zip(reads, pairs, strict=True) if text_pairs
+        ]
         ends = (
-            np.concatenate([_vectors(read, [pair[end] for pair in mine]) for read, mine in asked])
+            np.concatenate(
+                [
+                    _vectors(read, [pair[end] for pair in text_pairs])
+                    for read, text_pairs in reads_with_pairs
+                ]
+            )
             for end in (0, 1)
         )
         heads, tails = ends
-        parts = [slice(i, i + PAIRS_AT_ONCE) for i in range(0, len(told), PAIRS_AT_ONCE)]
+        parts = [slice(i, i + PAIRS_AT_ONCE) for i in range(0, len(features), PAIRS_AT_ONCE)]
         logits = np.concatenate(
-            [self.engine.score_relations(heads[part], tails[part], told[part]) for part in parts]
+            [
+                self.engine.score_relations(heads[part], tails[part], features[part])
+                for part in parts
+            ]
         )
         _check_finite(logits)
         return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
@@ -122,12 +135,12 @@ class TaggerEncoder:
         _check_finite(rows)
         return [rows[i, : len(tokens)] for i, tokens in enumerate(batch)]
 
-    def _merge(self, one: Cut, rows: Sequence[np.ndarray]) -> TokenScores:
-        seen = np.array([bool(ids) for ids in one.pieces], dtype=bool)
-        merged = one.merge(rows) if rows else np.zeros((0, sum(self._layers)))
+    def _merge(self, target_cut: Cut, rows: Sequence[np.ndarray]) -> TokenScores:
+        seen = np.array([bool(ids) for ids in target_cut.pieces], dtype=bool)
+        merged = target_cut.merge(rows) if rows else np.zeros((0, sum(self._layers)))
         *logits, states = np.split(merged, np.cumsum(self._layers), axis=1)
         probabilities = np.concatenate([_softmax(part) for part in logits], axis=1)
-        return TokenScores(probabilities * seen[:, None], states, seen, one.unseen)
+        return TokenScores(probabilities * seen[:, None], states, seen, target_cut.unseen)
 
 
 def _engine(folder: Folder, labels: LabelSet, config: TaggerConfig) -> Engine:

@@ -57,14 +57,14 @@ class EnsembleScores:
 
 @dataclass(frozen=True, slots=True)
 class CandidatePairs:
-    """The pairs of a text's entities that are scored: positions, words, and what is told of them.
+    """The pairs of a text's entities that are scored: positions, words, and their features.
 
-    `told` is ``[pairs, features]``.
+    `features` is ``[pairs, features]``.
     """
 
     places: list[tuple[int, int]]
     words: list[tuple[WordSpan, WordSpan]]
-    told: np.ndarray
+    features: np.ndarray
 
 
 Scored = tuple[list[tuple[int, int]], np.ndarray]  # pairs, and their ``[pairs, relations]`` scores
@@ -111,21 +111,23 @@ class OnePassTagger:
         self, units: Sequence[Unit], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         """Score relations among given entities; raises OffsetError for any not of the text."""
-        for unit, mine in zip(units, entities, strict=True):
-            check_offsets(mine, unit.target)
-        found: list[list[Relation]] = []
+        for unit, unit_entities in zip(units, entities, strict=True):
+            check_offsets(unit_entities, unit.target)
+        relations: list[list[Relation]] = []
         for i in range(0, len(units), UNITS_AT_ONCE):
             texts = self.read(units[i : i + UNITS_AT_ONCE])
-            found += self._link(texts, entities[i : i + UNITS_AT_ONCE])
-        return found
+            relations += self._link(texts, entities[i : i + UNITS_AT_ONCE])
+        return relations
 
     def read(self, units: Sequence[Unit]) -> list[EnsembleScores]:
         """Return what the models make of every unit's target, before anything is decided."""
         unit_words = [words(unit.target) for unit in units]
         by_model = [reader.read(units, unit_words) for reader in self.readers]
         read = [
-            EnsembleScores.of(unit.target, own, reads)
-            for unit, own, reads in zip(units, unit_words, zip(*by_model, strict=True), strict=True)
+            EnsembleScores.of(unit.target, target_words, reads)
+            for unit, target_words, reads in zip(
+                units, unit_words, zip(*by_model, strict=True), strict=True
+            )
         ]
         return [self._calibrated(text) for text in read]
 
@@ -140,14 +142,16 @@ class OnePassTagger:
         """
         edges = np.cumsum(tag_counts(self.labels))[:-1]
         layers = np.split(text.probabilities, edges, axis=1)
-        found = [
+        decoded = [
             decoder.read(
                 text.text, text.words, probabilities, text.seen, self.config.entity_threshold
             )
             for decoder, probabilities in zip(self._decoders, layers, strict=True)
         ]
-        entities = chain.from_iterable(entities for entities, _ in found)
-        return sorted(entities, key=lambda e: e.key), math.prod(sure for _, sure in found)
+        entities = chain.from_iterable(entities for entities, _ in decoded)
+        return sorted(entities, key=lambda e: e.key), math.prod(
+            probability for _, probability in decoded
+        )
 
     def pair_scores(
         self, texts: Sequence[EnsembleScores], entities: Sequence[Sequence[Entity]]
@@ -155,44 +159,52 @@ class OnePassTagger:
         """Return every text's (head, tail) places and their ``[pairs, relations]`` scores."""
         if not texts:
             return []
-        asked = [self.asked(text, mine) for text, mine in zip(texts, entities, strict=True)]
-        counts = [len(one.places) for one in asked]
+        candidate_pairs = [
+            self.candidate_pairs(text, text_entities)
+            for text, text_entities in zip(texts, entities, strict=True)
+        ]
+        counts = [len(text_pairs.places) for text_pairs in candidate_pairs]
         scores = np.zeros((sum(counts), len(self.labels.relations)))
         if len(scores):
-            told = np.concatenate([one.told for one in asked if one.places])
-            pairs = [one.words for one in asked]
+            features = np.concatenate(
+                [text_pairs.features for text_pairs in candidate_pairs if text_pairs.places]
+            )
+            pairs = [text_pairs.words for text_pairs in candidate_pairs]
             for i, reader in enumerate(self.readers):
-                scores += reader.score_relations([text.reads[i] for text in texts], pairs, told)
+                scores += reader.score_relations([text.reads[i] for text in texts], pairs, features)
         scores = self.calibration.of_pairs(scores / len(self.readers))
         rows = np.split(scores, np.cumsum(counts)[:-1])
-        return [(one.places, mine) for one, mine in zip(asked, rows, strict=True)]
+        return [
+            (text_pairs.places, pair_rows)
+            for text_pairs, pair_rows in zip(candidate_pairs, rows, strict=True)
+        ]
 
     def _extract(self, units: Sequence[Unit]) -> list[Extraction]:
         read = self.read(units)
         began = time.perf_counter()
-        found = [self.entities(text) for text in read]
-        scored = self.pair_scores(read, [entities for entities, _ in found])
-        answers = [self._answer(*parts) for parts in zip(read, found, scored, strict=True)]
+        decoded = [self.entities(text) for text in read]
+        scored = self.pair_scores(read, [entities for entities, _ in decoded])
+        answers = [self._answer(*parts) for parts in zip(read, decoded, scored, strict=True)]
         self.stats.decode_seconds += time.perf_counter() - began
         return answers
 
     def _answer(
-        self, text: EnsembleScores, found: tuple[list[Entity], float], scored: Scored
+        self, text: EnsembleScores, decoded: tuple[list[Entity], float], scored: Scored
     ) -> Extraction:
-        entities, sure = found
+        entities, confidence = decoded
         places, scores = scored
         relations, undecided = self._relations(entities, places, scores)
         names = list(self.labels.relations)
-        taken = {(one.head, one.tail, one.label) for one in relations}
+        taken = {(relation.head, relation.tail, relation.label) for relation in relations}
         for pair, row in zip(places, scores.tolist(), strict=True):
             for name, linked in zip(names, row, strict=True):
-                sure *= linked if (*pair, name) in taken else 1.0 - linked
+                confidence *= linked if (*pair, name) in taken else 1.0 - linked
         return Extraction(
             "ok",
             tuple(entities),
             tuple(relations),
             text.chars_seen,
-            confidence=round(sure, SCORE_DIGITS),
+            confidence=round(confidence, SCORE_DIGITS),
             undecided=tuple(undecided),
         )
 
@@ -200,9 +212,12 @@ class OnePassTagger:
         self, texts: Sequence[EnsembleScores], entities: Sequence[Sequence[Entity]]
     ) -> list[list[Relation]]:
         scored = self.pair_scores(texts, entities)
-        return [self._relations(mine, *one)[0] for mine, one in zip(entities, scored, strict=True)]
+        return [
+            self._relations(text_entities, *text_scores)[0]
+            for text_entities, text_scores in zip(entities, scored, strict=True)
+        ]
 
-    def asked(self, text: EnsembleScores, entities: Sequence[Entity]) -> CandidatePairs:
+    def candidate_pairs(self, text: EnsembleScores, entities: Sequence[Entity]) -> CandidatePairs:
         """Return the candidates whose ends the models have seen, as in training."""
         if not self.labels.relations:
             return CandidatePairs([], [], np.zeros((0, 0)))
@@ -210,8 +225,10 @@ class OnePassTagger:
         seen = [first < last and text.seen[[first, last - 1]].all() for first, last in spans]
         pairs = candidates(text.words, entities, self.labels, self.config.max_pair_distance)
         places = [(head, tail) for head, tail in pairs if seen[head] and seen[tail]]
-        told = pair_features(text.text, text.words, entities, places, self.labels)
-        return CandidatePairs(places, [(spans[head], spans[tail]) for head, tail in places], told)
+        features = pair_features(text.text, text.words, entities, places, self.labels)
+        return CandidatePairs(
+            places, [(spans[head], spans[tail]) for head, tail in places], features
+        )
 
     def _relations(
         self, entities: Sequence[Entity], places: Sequence[tuple[int, int]], scores: np.ndarray
@@ -221,31 +238,31 @@ class OnePassTagger:
         A relation's score is the probability of all three; given entities without a score are
         taken for right. The second list holds `undecided` relations.
         """
-        sure = [1.0 if entity.score is None else entity.score for entity in entities]
+        probabilities = [1.0 if entity.score is None else entity.score for entity in entities]
         thresholds = self.config.pair_threshold, self.config.relation_threshold
-        found: list[Relation] = []
+        relations: list[Relation] = []
         undecided: list[Relation] = []
         for (head, tail), row in zip(places, scores.tolist(), strict=True):
             for label, linked in zip(self.labels.relations, row, strict=True):
-                score = round(linked * sure[head] * sure[tail], SCORE_DIGITS)
+                score = round(linked * probabilities[head] * probabilities[tail], SCORE_DIGITS)
                 relation = Relation(head, tail, label, score)
                 if linked >= thresholds[0] and score >= thresholds[1]:
-                    found.append(relation)
+                    relations.append(relation)
                 elif entities[tail].label in ASSERTION_LABELS and (
                     linked >= REJECTED * thresholds[0] and score >= REJECTED * thresholds[1]
                 ):
                     undecided.append(relation)
-        return found, undecided
+        return relations, undecided
 
 
 def _training_text_hashes(folders: Sequence[Folder]) -> frozenset[str] | None:
     """Return the union of the models' hashes; None where one does not record them."""
     hashes: frozenset[str] = frozenset()
     for folder in folders:
-        told = training_text_hashes(folder.manifest)
-        if told is None:
+        model_hashes = training_text_hashes(folder.manifest)
+        if model_hashes is None:
             return None
-        hashes |= told
+        hashes |= model_hashes
     return hashes
 
 

@@ -38,7 +38,7 @@ def feature_count(labels: LabelSet) -> int:
 
 def _by_rule(text: str, entities: Sequence[Entity], labels: LabelSet) -> set[tuple[int, int]]:
     linker = NearestHeadRule(labels, _words_of_rule(labels.name))
-    return {(one.head, one.tail) for one in linker.score_relations(text, entities)}
+    return {(relation.head, relation.tail) for relation in linker.score_relations(text, entities)}
 
 
 @cache
@@ -81,11 +81,11 @@ def pair_features(
     rows = np.zeros((len(pairs), feature_count(labels)), dtype=np.float32)
     if not pairs:
         return rows
-    told = _Text.of(text, words, entities, labels)
+    text_features = _Text.of(text, words, entities, labels)
     for row, (head, tail) in zip(rows, pairs, strict=True):
         place = 0
-        for width, ones in told.groups(head, tail):
-            row[[place + one for one in ones]] = 1.0
+        for width, ones in text_features.groups(head, tail):
+            row[[place + position for position in ones]] = 1.0
             place += width
     return rows
 
@@ -130,7 +130,7 @@ class _Text:
     kinds: dict[tuple[str, str], int]
     entities: Sequence[Entity]
     spans: list[WordSpan]
-    told: list[str]
+    words: list[str]
     breaks: list[bool]
     heads: dict[str, _Spans]
     tails: dict[str, _Spans]
@@ -153,27 +153,31 @@ class _Text:
             spans,
             [text[word.start : word.end].casefold() for word in words],
             ["\n" in text[a.end : b.start] for a, b in pairwise(words)],
-            {label: _Spans.of(mine) for label, mine in heads.items()},
-            {label: _Spans.of(mine) for label, mine in of_label.items()},
+            {label: _Spans.of(label_spans) for label, label_spans in heads.items()},
+            {label: _Spans.of(label_spans) for label, label_spans in of_label.items()},
             _by_rule(text, entities, labels),
         )
 
     def groups(self, head: int, tail: int) -> list[tuple[int, list[int]]]:
         """Return the width of each group of features, and which of them are one."""
-        mine, theirs = self.spans[head], self.spans[tail]
+        head_span, tail_span = self.spans[head], self.spans[tail]
         label = self.entities[tail].label
         heads = self.heads[label]
-        gap = max(theirs[0] - mine[1], mine[0] - theirs[1])
-        between = (mine[1], theirs[0]) if mine[1] <= theirs[0] else (theirs[1], mine[0])
-        others = heads.overlapping(theirs) - (gap < 0)
+        gap = max(tail_span[0] - head_span[1], head_span[0] - tail_span[1])
+        between = (
+            (head_span[1], tail_span[0])
+            if head_span[1] <= tail_span[0]
+            else (tail_span[1], head_span[0])
+        )
+        others = heads.overlapping(tail_span) - (gap < 0)
         return [
             (len(self.kinds), [self.kinds[self.entities[head].label, label]]),
-            (2 * (len(DISTANCES) + 1) + 1, [_place(gap, tail_first=theirs[0] < mine[0])]),
+            (2 * (len(DISTANCES) + 1) + 1, [_place(gap, tail_first=tail_span[0] < head_span[0])]),
             (MOST_BETWEEN + 1, [min(MOST_BETWEEN, heads.inside(between))]),
             (MOST_BETWEEN + 1, [min(MOST_BETWEEN, self.tails[label].inside(between))]),
-            (3, [_other_side(mine, theirs, gap, heads)]),
+            (3, [_other_side(head_span, tail_span, gap, heads)]),
             (1, [0] if others > 0 else []),
-            (len(MARKS) + 1, _marks(between, self.told, self.breaks)),
+            (len(MARKS) + 1, _marks(between, self.words, self.breaks)),
             (1, [0] if (head, tail) in self.by_rule else []),
         ]
 
@@ -191,9 +195,9 @@ def _other_side(head: WordSpan, tail: WordSpan, gap: int, heads: _Spans) -> int:
     return 0 if other is None else 1 + (other < gap)
 
 
-def _marks(between: WordSpan, told: Sequence[str], breaks: Sequence[bool]) -> list[int]:
+def _marks(between: WordSpan, words: Sequence[str], breaks: Sequence[bool]) -> list[int]:
     first, last = between
-    seen = set(told[first:last])
-    found = [i for i, mark in enumerate(MARKS) if mark in seen]
+    seen = set(words[first:last])
+    marks = [i for i, mark in enumerate(MARKS) if mark in seen]
     edge = any(breaks[max(first - 1, 0) : last])
-    return [*found, LINE_BREAK] if edge and first <= last else found
+    return [*marks, LINE_BREAK] if edge and first <= last else marks

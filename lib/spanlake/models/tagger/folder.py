@@ -120,9 +120,11 @@ def calibration_of(
     if config.calibration:
         return Calibration(config.calibration.tags, config.calibration.pairs)
     neutral = Calibration((1.0,) * len(labels.layers)).as_dict()
-    told = [folder.manifest.get("calibration") or neutral for folder in folders]
-    tags = np.mean([one["tags"] for one in told], axis=0)
-    return Calibration(tuple(tags.tolist()), float(np.mean([one["pairs"] for one in told])))
+    calibrations = [folder.manifest.get("calibration") or neutral for folder in folders]
+    tags = np.mean([calibration["tags"] for calibration in calibrations], axis=0)
+    return Calibration(
+        tuple(tags.tolist()), float(np.mean([calibration["pairs"] for calibration in calibrations]))
+    )
 
 
 def _longest(folders: Sequence[Folder], config: TaggerConfig) -> int:
