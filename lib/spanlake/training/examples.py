@@ -133,7 +133,7 @@ def labelled_texts(
 ) -> tuple[list[LabelledText], Counter[str]]:
     """Return the gold labels of sentences, and counts of what no word or pair can express."""
     counts: Counter[str] = Counter()
-    return [_labelled(one, labels, max_pair_distance, counts) for one in examples], counts
+    return [_labelled(example, labels, max_pair_distance, counts) for example in examples], counts
 
 
 def _labelled(
