@@ -115,9 +115,11 @@ def merge(
         note.note_text, sentences, cleaned.annotation, cleaned.index, labels
     )
     annotation.check(note.note_text)
-    said = assertions(annotation, labels, cleaned.undecided)
+    entity_assertions = assertions(annotation, labels, cleaned.undecided)
     sha256 = note.text_sha256
-    rows = _Rows(note, sentences, annotation, said, places, labels, pipeline_fingerprint, sha256)
+    rows = _Rows(
+        note, sentences, annotation, entity_assertions, places, labels, pipeline_fingerprint, sha256
+    )
     return NoteResult(
         state,
         chars,
@@ -174,17 +176,17 @@ class _Rows:
     note: Note
     sentences: Sequence[Sentence]
     annotation: Annotation
-    said: Sequence[Assertion]
+    assertions: Sequence[Assertion]
     index: Sequence[int]
     labels: LabelSet
     fingerprint: str
     text_sha256: str
 
     def entities(self) -> tuple[EntityRow, ...]:
-        numbered = enumerate(zip(self.annotation.entities, self.said, strict=True))
-        return tuple(self._entity(i, entity, said) for i, (entity, said) in numbered)
+        numbered = enumerate(zip(self.annotation.entities, self.assertions, strict=True))
+        return tuple(self._entity(i, entity, assertion) for i, (entity, assertion) in numbered)
 
-    def _entity(self, i: int, entity: Entity, said: Assertion) -> EntityRow:
+    def _entity(self, i: int, entity: Entity, assertion: Assertion) -> EntityRow:
         return EntityRow(
             entity_id=self._entity_id(entity),
             sentence_index=self.index[i],
@@ -196,9 +198,9 @@ class _Rows:
             end=entity.end,
             score=entity.score,
             source=source_of(entity),
-            negated=said.negated,
-            uncertain=said.uncertain,
-            subject=said.subject,
+            negated=assertion.negated,
+            uncertain=assertion.uncertain,
+            subject=assertion.subject,
             alignment="exact",
         )
 

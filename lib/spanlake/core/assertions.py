@@ -43,12 +43,12 @@ def assertions(
         possible = labels.allows(annotation.entities[i].label, label)
         return None if label in doubtful[i] or not possible else False
 
-    found = []
+    entity_assertions = []
     for i in range(len(annotation.entities)):
         negated, uncertain, concerned = (known(i, label) for label in ASSERTION_LABELS)
         subject = decided[i].get("subject") or (PATIENT if concerned is False else None)
-        found.append(Assertion(negated, uncertain, subject))
-    return found
+        entity_assertions.append(Assertion(negated, uncertain, subject))
+    return entity_assertions
 
 
 def _cues(annotation: Annotation, relations: Iterable[Relation]) -> dict[int, dict[str, str]]:

@@ -53,10 +53,10 @@ def encode(words: Sequence[Span], entities: Iterable[Entity], labels: Iterable[s
     not depend on the order of `entities`. Offsets of words and entities refer to the same text.
     """
     known = frozenset(labels)
-    mine = [entity for entity in entities if entity.label in known]
+    labelled = [entity for entity in entities if entity.label in known]
     tags = [OUTSIDE] * len(words)
     widened = left_out = 0
-    for entity in sorted(mine, key=lambda e: (e.start - e.end, e.start, e.label)):
+    for entity in sorted(labelled, key=lambda e: (e.start - e.end, e.start, e.label)):
         first, last = _covered(words, entity.span)
         if first == last or any(tag != OUTSIDE for tag in tags[first:last]):
             left_out += 1
@@ -74,18 +74,18 @@ def decode(words: Sequence[Span], tags: Sequence[str]) -> list[tuple[Span, str]]
     """
     if len(words) != len(tags):
         raise DataError(f"{len(tags)} tags for {len(words)} words")
-    found: list[tuple[Span, str]] = []
+    spans: list[tuple[Span, str]] = []
     previous = OUTSIDE
     for word, tag in zip(words, tags, strict=True):
         if tag != OUTSIDE and tag[:2] not in ("B-", "I-"):
             raise DataError(f"not a BIO tag: {tag!r}")
         if tag.startswith("I-") and legal(previous, tag):
-            span, label = found[-1]
-            found[-1] = Span(span.start, word.end), label
+            span, label = spans[-1]
+            spans[-1] = Span(span.start, word.end), label
         elif tag != OUTSIDE:
-            found.append((word, tag[2:]))
+            spans.append((word, tag[2:]))
         previous = tag
-    return found
+    return spans
 
 
 def _covered(words: Sequence[Span], span: Span) -> tuple[int, int]:

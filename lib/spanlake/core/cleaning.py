@@ -104,13 +104,13 @@ def clean(
     )
 
 
-def _distance(one: Entity, other: Entity) -> int:
-    return max(one.start - other.end, other.start - one.end)
+def _distance(entity: Entity, other: Entity) -> int:
+    return max(entity.start - other.end, other.start - entity.end)
 
 
 def _parts(entity: Entity, rows: TableRows, dropped: Counter[str]) -> list[Entity]:
     """Return a main entity cell by cell, without bullets; nothing is left of what has no letter."""
-    edges = [(found.start(), found.end()) for found in PARTING.finditer(entity.text)]
+    edges = [(match.start(), match.end()) for match in PARTING.finditer(entity.text)]
     starts, ends = [0, *(end for _, end in edges)], [*(start for start, _ in edges), None]
     parts = []
     for start, end in zip(starts, ends, strict=True):
@@ -131,8 +131,8 @@ def _parts(entity: Entity, rows: TableRows, dropped: Counter[str]) -> list[Entit
 
 def _without_trail(text: str) -> str:
     """Return a main entity's text without what may stand behind it, in steps: linear time."""
-    while found := TRAIL.search(text, max(0, len(text) - 100)):
-        text = text[: found.start()]
+    while match := TRAIL.search(text, max(0, len(text) - 100)):
+        text = text[: match.start()]
     return text
 
 
@@ -142,7 +142,9 @@ def _modifier(entity: Entity, rows: TableRows, dropped: Counter[str]) -> list[En
     Of one that reaches over the bar or tab of a table, its first cell with a letter or digit stays.
     """
     if any(letter.isalnum() for letter in entity.text):
-        cell = next(one for one in MODIFIER_CELL.finditer(entity.text) if ALNUM.search(one.group()))
+        cell = next(
+            match for match in MODIFIER_CELL.finditer(entity.text) if ALNUM.search(match.group())
+        )
         start = entity.start + cell.start()
         span = Span(start, start + len(cell.group()))
         return [replace(entity, span=span, text=cell.group())]
@@ -159,7 +161,7 @@ class TableRows:
 
     def __init__(self, note_text: str) -> None:
         self.text = note_text
-        self.starts = [0, *(found.end() for found in re.finditer("\n", note_text))]
+        self.starts = [0, *(match.end() for match in re.finditer("\n", note_text))]
         self._cells: dict[int, list[Span]] = {}
 
     def line(self, place: int) -> tuple[int, int]:
@@ -172,8 +174,8 @@ class TableRows:
         """Return the cells of the line at a place that hold more than white space."""
         start, end = self.line(place)
         if start not in self._cells:
-            found = CELL.finditer(self.text, start, end)
-            self._cells[start] = [_stripped(one) for one in found if one.group().strip()]
+            matches = CELL.finditer(self.text, start, end)
+            self._cells[start] = [_stripped(match) for match in matches if match.group().strip()]
         return self._cells[start]
 
     def _column(self, place: int) -> int:
@@ -188,8 +190,8 @@ class TableRows:
 
     def is_bullet(self, place: int) -> bool:
         start, _ = self.line(place)
-        found = BULLET_LINE.match(self.text, start)
-        return found is not None and start <= place < found.end()
+        match = BULLET_LINE.match(self.text, start)
+        return match is not None and start <= place < match.end()
 
     def is_flag(self, place: int) -> bool:
         """Tell whether a place lies in a cell of its own, behind one with a number."""
@@ -197,11 +199,11 @@ class TableRows:
         alone = at > 0 and FLAG.fullmatch(self.text, cells[at].start, cells[at].end) is not None
         return alone and any(NUMBER.match(self.text, cell.start) for cell in cells[1:at])
 
-    def other_row(self, one: int, other: int) -> bool:
+    def other_row(self, place: int, other: int) -> bool:
         """Tell whether two places lie in different rows of tables."""
-        if "\n" not in self.text[min(one, other) : max(one, other)]:
+        if "\n" not in self.text[min(place, other) : max(place, other)]:
             return False
-        return self.is_row(one) and self.is_row(other)
+        return self.is_row(place) and self.is_row(other)
 
     def is_reference(self, span: Span) -> bool:
         """Tell whether a value stands in the column of reference ranges.
@@ -229,9 +231,9 @@ class TableRows:
         return False
 
 
-def _stripped(found: re.Match[str]) -> Span:
-    cell = found.group()
-    start = found.start() + len(cell) - len(cell.lstrip())
+def _stripped(match: re.Match[str]) -> Span:
+    cell = match.group()
+    start = match.start() + len(cell) - len(cell.lstrip())
     return Span(start, start + len(cell.strip()))
 
 
@@ -241,7 +243,7 @@ def _values_in_columns(
     """Return the entities with ranges as `reference_range`; a value ends before a range's cell."""
     if not {VALUE, REFERENCE_RANGE} <= set(labels.modifier):
         return list(entities)
-    found = []
+    cleaned = []
     for entity in entities:
         if entity.label == VALUE and rows.is_row(entity.start):
             if rows.is_reference(entity.span):
@@ -251,8 +253,8 @@ def _values_in_columns(
                 entity = Entity(span, REFERENCE_RANGE, text, None, by_rule=True)
             else:
                 entity = _without_range(entity, rows)
-        found.append(entity)
-    return found
+        cleaned.append(entity)
+    return cleaned
 
 
 def _without_range(entity: Entity, rows: TableRows) -> Entity:

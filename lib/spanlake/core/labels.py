@@ -116,8 +116,8 @@ def load_labels(name: str) -> LabelSet:
     try:
         return LabelSet.model_validate(read_yaml(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        told = "; ".join(explained(LabelSet, error))
-        raise ConfigError(f"label set {name!r}: {told}") from None
+        problems = "; ".join(explained(LabelSet, error))
+        raise ConfigError(f"label set {name!r}: {problems}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"label set {name!r}: not YAML: {on_one_line(error)}") from None
     except (OSError, UnicodeError) as error:

@@ -89,24 +89,24 @@ def behind(note: NoteForm) -> Iterator[Cue]:
 
 def _doubt(note: NoteForm, i: int) -> Cue | None:
     entity = note.entities[i]
-    found = DOUBT.match(note.text, entity.end)
-    if found is None and not ASKING.match(note.text, note.sentence_start(entity.start)):
-        found = QUESTION_MARK.match(note.text, entity.end)
-    if found is None or DENIED.search(note.before(entity.start, 12)):
+    match = DOUBT.match(note.text, entity.end)
+    if match is None and not ASKING.match(note.text, note.sentence_start(entity.start)):
+        match = QUESTION_MARK.match(note.text, entity.end)
+    if match is None or DENIED.search(note.before(entity.start, 12)):
         return None
-    return Cue("uncertain", *found.span("cue"), note.coordinated_before(i, lists=False))
+    return Cue("uncertain", *match.span("cue"), note.coordinated_before(i, lists=False))
 
 
 def _negation(note: NoteForm, i: int) -> Cue | None:
     entity = note.entities[i]
     problem = entity.label == "problem"
     for pattern in (NEGATION, SIGN, FREE, ZERO) if problem else (NOT_DONE,):
-        found = pattern.match(note.text, entity.end)
-        if found and not (pattern is SIGN and _signs_in_front(note, found.start("cue"))):
+        match = pattern.match(note.text, entity.end)
+        if match and not (pattern is SIGN and _signs_in_front(note, match.start("cue"))):
             alone = pattern in (SIGN, ZERO)
             heads = [i] if alone else note.coordinated_before(i, lists=False)
-            aside = pattern is NEGATION and found["aside"]
-            return Cue("negation", *found.span("aside" if aside else "cue"), heads)
+            aside = pattern is NEGATION and match["aside"]
+            return Cue("negation", *match.span("aside" if aside else "cue"), heads)
     sign = MINUS.match(note.text, entity.end) if problem else None
     if sign is None:
         return None

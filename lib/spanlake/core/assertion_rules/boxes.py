@@ -51,25 +51,25 @@ def answers(note: NoteForm) -> Iterator[Cue]:
     """Yield answers of no to questions of one line, which may hold several."""
     for start, end in note.lines:
         before = start
-        for found in ANSWER.finditer(note.text, start, end):
-            first = note.segment(before, found.start())
-            asked, before = note.within(first, found.start()), found.end()
-            if not asked or AFFIRMED.fullmatch(found["word"]):
+        for match in ANSWER.finditer(note.text, start, end):
+            first = note.segment(before, match.start())
+            questions, before = note.within(first, match.start()), match.end()
+            if not questions or AFFIRMED.fullmatch(match["word"]):
                 continue
-            if found["word"] in ("-", "−", "0") and not (found["colon"] or found["dots"]):
+            if match["word"] in ("-", "−", "0") and not (match["colon"] or match["dots"]):
                 continue
-            last = note.entities[asked[-1]]
-            rest = CHOICE.sub("", note.text[last.end : found.start()])
-            if not (found["dots"] or found["asked"] or QUALIFIER.fullmatch(rest)):
+            last = note.entities[questions[-1]]
+            rest = CHOICE.sub("", note.text[last.end : match.start()])
+            if not (match["dots"] or match["asked"] or QUALIFIER.fullmatch(rest)):
                 continue
-            heads = asked
-            if not (found["asked"] or found["bar"]):
+            heads = questions
+            if not (match["asked"] or match["bar"]):
                 alone = BULLET_ONLY.fullmatch(note.text, first, last.start) is not None
-                listed = alone or found["dots"] is not None
-                heads = note.coordinated_before(asked[-1], lists=listed)
+                listed = alone or match["dots"] is not None
+                heads = note.coordinated_before(questions[-1], lists=listed)
             # "Urine ketones: neg" is a value
-            plain = ("drug", "treatment") if found["word"].lower() in PLAIN_NO else ()
-            yield Cue("negation", *found.span("word"), note.of_label(heads, "problem", *plain))
+            plain = ("drug", "treatment") if match["word"].lower() in PLAIN_NO else ()
+            yield Cue("negation", *match.span("word"), note.of_label(heads, "problem", *plain))
 
 
 def boxes(note: NoteForm) -> Iterator[Cue]:
@@ -131,11 +131,11 @@ def _answer_words(text: str, marks: Sequence[re.Match[str]], end: int) -> list[W
     """
     behind = [WORD_BEHIND.match(text, mark.end(), end) for mark in marks]
     before = [WORD_BEFORE.search(text, max(0, mark.start() - 8), mark.start()) for mark in marks]
-    return [_word(found) for found in (before if before[0] else behind)]
+    return [_word(match) for match in (before if before[0] else behind)]
 
 
-def _word(found: re.Match[str] | None) -> Word | None:
-    return found and (*found.span("word"), found["word"].lower() in WORD_NO)
+def _word(match: re.Match[str] | None) -> Word | None:
+    return match and (*match.span("word"), match["word"].lower() in WORD_NO)
 
 
 def _worded_boxes(
@@ -163,12 +163,12 @@ def _worded_boxes(
 def _ringed(note: NoteForm, start: int, end: int) -> Iterator[Cue]:
     """Yield the chosen no of "Y / [N]"."""
     before = start
-    for found in RINGED.finditer(note.text, start, end):
-        heads = note.within(note.segment(before, found.start()), found.start())
-        heads = heads or note.within(before, found.start())[-1:]
-        before = found.end()
-        if found["no"] and heads:
-            yield Cue("negation", *found.span("no"), heads)
+    for match in RINGED.finditer(note.text, start, end):
+        heads = note.within(note.segment(before, match.start()), match.start())
+        heads = heads or note.within(before, match.start())[-1:]
+        before = match.end()
+        if match["no"] and heads:
+            yield Cue("negation", *match.span("no"), heads)
 
 
 def _ends_finding(note: NoteForm, place: int) -> bool:

@@ -89,51 +89,51 @@ LEAD_IN = rule(
 
 def in_front(note: NoteForm) -> Iterator[Cue]:
     """Yield cues whose findings follow them, directly or in a list."""
-    for found in LISTED.finditer(note.text):
-        if OTHER_DENIED.match(note.text, found.end()) or LINE_REST.match(note.text, found.end()):
+    for match in LISTED.finditer(note.text):
+        if OTHER_DENIED.match(note.text, match.end()) or LINE_REST.match(note.text, match.end()):
             continue  # of the lines below: lead_ins
-        end = min(note.until(LIST_STOP, found.end()), note.until(LISTED, found.end()))
-        heads = note.of_label(note.within(found.end(), end), "problem")
-        if not _compared(note, found, heads):
-            yield Cue("negation", *bare(note.text, found), heads)
+        end = min(note.until(LIST_STOP, match.end()), note.until(LISTED, match.end()))
+        heads = note.of_label(note.within(match.end(), end), "problem")
+        if not _compared(note, match, heads):
+            yield Cue("negation", *bare(note.text, match), heads)
     yield from _directly_denied(note)
-    for found in AVOID.finditer(note.text):
-        first = _directly_after(note, found.end())
+    for match in AVOID.finditer(note.text):
+        first = _directly_after(note, match.end())
         heads = [] if first is None else note.coordinated_after(first, lists=True)
-        yield Cue("negation", *found.span("cue"), note.of_label(heads, "drug", "treatment"))
+        yield Cue("negation", *match.span("cue"), note.of_label(heads, "drug", "treatment"))
     for pattern in (PERHAPS, QUESTION):
-        for found in pattern.finditer(note.text):
-            first = _directly_after(note, found.end())
-            if first is None or DENIED_DOUBT.search(note.before(found.start(), 24)):
+        for match in pattern.finditer(note.text):
+            first = _directly_after(note, match.end())
+            if first is None or DENIED_DOUBT.search(note.before(match.start(), 24)):
                 continue
-            lists = found.group().endswith(":") or LISTS_DOUBT.match(found["cue"]) is not None
+            lists = match.group().endswith(":") or LISTS_DOUBT.match(match["cue"]) is not None
             heads = note.coordinated_after(first, lists=lists)
-            yield Cue("uncertain", *bare(note.text, found), heads)
+            yield Cue("uncertain", *bare(note.text, match), heads)
 
 
 def _directly_denied(note: NoteForm) -> Iterator[Cue]:
     """Yield "no" and its like: of findings; "no" and "without" of therapies too, "off" of these."""
-    for found in NO.finditer(note.text):
-        cue = found["cue"].lower()
-        first = _directly_after(note, found.end())
-        if first is None or OTHER_DENIED.match(note.text, found.end()):
+    for match in NO.finditer(note.text):
+        cue = match["cue"].lower()
+        first = _directly_after(note, match.end())
+        if first is None or OTHER_DENIED.match(note.text, match.end()):
             continue
-        if _compared(note, found, [first]):
+        if _compared(note, match, [first]):
             continue
-        if ASKED.search(note.before(found.start(), 3)) and ANSWERED.match(
+        if ASKED.search(note.before(match.start(), 3)) and ANSWERED.match(
             note.text, note.entities[first].end
         ):
             continue  # "Cough: No Fever: Yes"
-        lists = found.group().endswith(":")
+        lists = match.group().endswith(":")
         heads = note.coordinated_after(first, lists=lists, whole_clause=True)
         if cue in ("off", "not on"):
-            stopped = cue != "off" or THERAPY_STOPPED.search(note.before(found.start(), 3))
+            stopped = cue != "off" or THERAPY_STOPPED.search(note.before(match.start(), 3))
             heads = note.of_label(heads, "drug", "treatment") if stopped else []
         elif cue in ("no", "without", "does not need", "did not require", "did not need"):
             heads = note.of_label(heads, "problem", "drug", "treatment")
         else:
             heads = note.of_label(heads, "problem")
-        yield Cue("negation", *bare(note.text, found), heads)
+        yield Cue("negation", *bare(note.text, match), heads)
 
 
 def _compared(note: NoteForm, cue: re.Match[str], heads: Sequence[int]) -> bool:
@@ -156,9 +156,9 @@ def alternatives(note: NoteForm) -> Iterator[Cue]:
     """Yield "versus" between two findings, of which at most one is there."""
     for left, right in pairwise(note.of_label(note.mains, "problem")):
         start, end = note.entities[left].end, note.entities[right].start
-        found = VERSUS.fullmatch(note.text, start, end) if start < end else None
-        if found:
-            yield Cue("uncertain", *found.span("cue"), [left, right])
+        match = VERSUS.fullmatch(note.text, start, end) if start < end else None
+        if match:
+            yield Cue("uncertain", *match.span("cue"), [left, right])
 
 
 def lead_ins(note: NoteForm) -> Iterator[Cue]:
@@ -167,14 +167,14 @@ def lead_ins(note: NoteForm) -> Iterator[Cue]:
     Without a colon only bullets are a list. What is said to be there ("but has edema") is not.
     """
     for number, (start, end) in enumerate(note.lines):
-        found = LEAD_IN.search(note.text, start, end)
-        if found is None or found.end() != end:
+        match = LEAD_IN.search(note.text, start, end)
+        if match is None or match.end() != end:
             continue
-        label = "negation" if found["negation"] else "uncertain"
-        bullets_only = not found.group().rstrip().endswith(":")
+        label = "negation" if match["negation"] else "uncertain"
+        bullets_only = not match.group().rstrip().endswith(":")
         if bullets_only and ":" in note.text[start:end]:
             continue  # "Smoking: denies"
         heads: list[int] = []
         for first, last in note.list_below(number, bullets_only=bullets_only):
             heads += note.within(first, min(last, note.until(BUT, first)))
-        yield Cue(label, *found.span(label), note.of_label(heads, "problem", "drug", "treatment"))
+        yield Cue(label, *match.span(label), note.of_label(heads, "problem", "drug", "treatment"))

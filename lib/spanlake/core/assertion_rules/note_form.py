@@ -82,7 +82,7 @@ class NoteForm:
     def __post_init__(self) -> None:
         self.starts = [self.entities[i].start for i in self.mains]
         self.ranks = {main: rank for rank, main in enumerate(self.mains)}
-        breaks = [found.start() for found in re.finditer("\n", self.text)]
+        breaks = [match.start() for match in re.finditer("\n", self.text)]
         starts = [0, *(place + 1 for place in breaks)]
         self.lines = list(zip(starts, [*breaks, len(self.text)], strict=True))
 
@@ -105,7 +105,7 @@ class NoteForm:
     def places(self, pattern: re.Pattern[str]) -> list[int]:
         """Return where matches of a pattern begin; the note is searched for it once."""
         if pattern not in self._places:
-            self._places[pattern] = [found.start() for found in pattern.finditer(self.text)]
+            self._places[pattern] = [match.start() for match in pattern.finditer(self.text)]
         return self._places[pattern]
 
     def before(self, start: int, characters: int) -> str:
@@ -118,7 +118,7 @@ class NoteForm:
 
     def sentence_start(self, place: int) -> int:
         """Return where the sentence that holds a place begins."""
-        at = bisect_right(self.sentences, place, key=lambda one: one.span.start)
+        at = bisect_right(self.sentences, place, key=lambda sentence: sentence.span.start)
         return self.sentences[at - 1].span.start if at else 0
 
     def coordinated_before(self, last: int, *, lists: bool) -> list[int]:
@@ -126,15 +126,15 @@ class NoteForm:
 
         A comma joins only in a list that ends with "or", "nor" or "/", or where `lists`.
         """
-        found, at = [last], self.ranks[last]
+        coordinated, at = [last], self.ranks[last]
         while at > 0:
-            gap = self._between(self.mains[at - 1], found[0])
+            gap = self._between(self.mains[at - 1], coordinated[0])
             strong = JOINED_STRONGLY.fullmatch(gap)
-            if not (strong or ((lists or len(found) > 1) and JOINED.fullmatch(gap))):
+            if not (strong or ((lists or len(coordinated) > 1) and JOINED.fullmatch(gap))):
                 break
-            found.insert(0, self.mains[at - 1])
+            coordinated.insert(0, self.mains[at - 1])
             at -= 1
-        return found
+        return coordinated
 
     def coordinated_after(
         self, first: int, *, lists: bool, whole_clause: bool = False
@@ -146,25 +146,25 @@ class NoteForm:
         is there ("a", "mild").
         """
         at = self.ranks[first]
-        found, kept, plain = [first], 1, True
+        coordinated, kept, plain = [first], 1, True
         while at + 1 < len(self.mains):
             following = self.mains[at + 1]
-            gap = self._between(found[-1], following)
+            gap = self._between(coordinated[-1], following)
             strong = JOINED_STRONGLY.fullmatch(gap)
             if not (strong or JOINED.fullmatch(gap)):
                 break
             plain = (
                 plain and "and" not in gap and not NEW_FINDING.match(self.entities[following].text)
             )
-            found.append(following)
-            kept = len(found) if strong or lists else kept
+            coordinated.append(following)
+            kept = len(coordinated) if strong or lists else kept
             at += 1
         whole = (
             whole_clause
             and plain
-            and LIST_END.match(self.text, self.entities[found[-1]].end) is not None
+            and LIST_END.match(self.text, self.entities[coordinated[-1]].end) is not None
         )
-        return found if whole else found[:kept]
+        return coordinated if whole else coordinated[:kept]
 
     def list_below(self, number: int, *, bullets_only: bool = False) -> Iterator[tuple[int, int]]:
         """Yield the lines of the list below a line.
@@ -195,8 +195,8 @@ class NoteForm:
             yield first, last
 
     def _bulleted(self, number: int) -> bool:
-        found = BULLET.match(self.text, *self.lines[number])
-        return found is not None and bool(found.group().strip())
+        match = BULLET.match(self.text, *self.lines[number])
+        return match is not None and bool(match.group().strip())
 
     def segment(self, start: int, end: int) -> int:
         """Return where what ends at `end` begins: behind the last full stop, bar or gap."""
@@ -213,9 +213,9 @@ class NoteForm:
 LIST_END = rule(r"~(?:[.;](?=\s|$)|\n|$)")
 
 
-def bare(text: str, found: re.Match[str]) -> tuple[int, int]:
+def bare(text: str, match: re.Match[str]) -> tuple[int, int]:
     """Return the place of a cue without the colon behind it."""
-    start, end = found.span("cue")
+    start, end = match.span("cue")
     return start, start + len(text[start:end].rstrip(": \t\xa0"))
 
 
@@ -238,5 +238,5 @@ def _line_feeds(text: str) -> str:
     return OTHER_BREAK.sub("\n", text.replace("\r\n", "\xa0\n"))
 
 
-def _blank(found: re.Match[str]) -> str:
-    return "\xa0" * len(found.group())
+def _blank(match: re.Match[str]) -> str:
+    return "\xa0" * len(match.group())

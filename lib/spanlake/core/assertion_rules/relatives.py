@@ -85,20 +85,20 @@ def relatives(note: NoteForm) -> Iterator[Cue]:
     """Yield relatives with the findings that they have, in running text and family histories."""
     yield from _sections(note)
     yield from _family_histories(note)
-    for found in RELATIVE.finditer(note.text):
-        if HISTORIAN.search(note.before(found.start(), 40)):
+    for match in RELATIVE.finditer(note.text):
+        if HISTORIAN.search(note.before(match.start(), 40)):
             continue
-        afflicted = AFFLICTED.match(note.text, found.end())
-        company = COMPANY.search(note.before(found.start(), 60))
+        afflicted = AFFLICTED.match(note.text, match.end())
+        company = COMPANY.search(note.before(match.start(), 60))
         if company and not (afflicted and WHO.search(afflicted.group())):
             continue
-        start = afflicted.end() if afflicted else found.end()
+        start = afflicted.end() if afflicted else match.end()
         heads = note.within(start, min(note.until(HIMSELF, start), note.until(RELATIVE, start)))
         if not heads:
             continue
         lead = note.text[start : note.entities[heads[0]].start]
         if (AFFLICTED_LEAD if afflicted else KIN_LEAD).fullmatch(lead):
-            yield Cue("subject", *found.span("cue"), _listed(note, heads))
+            yield Cue("subject", *match.span("cue"), _listed(note, heads))
 
 
 def _listed(note: NoteForm, heads: Sequence[int]) -> list[int]:
@@ -111,16 +111,16 @@ def _family_histories(note: NoteForm) -> Iterator[Cue]:
     """Yield the subjects of "Family: ..." to its line's end, of "family history of" A and B, and
     of a list below a title.
     """
-    for found in FAMILY.finditer(note.text):
-        whole_line = not found["of"].strip()[-1:].isalpha()
-        end = note.until(LINE_END if whole_line else CLAUSE_END, found.end())
-        end = min(end, note.until(FAMILY, found.end()))
-        if whole_line and note.until(TALKED_TO, found.end()) < end:
+    for match in FAMILY.finditer(note.text):
+        whole_line = not match["of"].strip()[-1:].isalpha()
+        end = note.until(LINE_END if whole_line else CLAUSE_END, match.end())
+        end = min(end, note.until(FAMILY, match.end()))
+        if whole_line and note.until(TALKED_TO, match.end()) < end:
             continue
         if not whole_line:
-            heads = _listed(note, note.within(found.end(), end))
+            heads = _listed(note, note.within(match.end(), end))
             end = note.entities[heads[-1]].end if heads else end
-        yield from _clauses(note, found.end(), end, found.span("cue"))
+        yield from _clauses(note, match.end(), end, match.span("cue"))
     done = 0
     for number, (start, end) in enumerate(note.lines):
         title = TITLE.fullmatch(note.text, start, end) if start >= done else None
@@ -144,8 +144,8 @@ def _sections(note: NoteForm) -> Iterator[Cue]:
             section = sentence.section
             inside = SECTION.search(section) is not None and not BULLETED.match(note.text, start)
             last = 0
-            found = HEADING.match(note.text, start, end) if inside else None
-            heading = found.span("cue") if found else None
+            match = HEADING.match(note.text, start, end) if inside else None
+            heading = match.span("cue") if match else None
         elif inside and last and BLANK_LINE.search(note.text, last, start):
             inside = False
         titled = heading is not None and heading[0] >= start
@@ -168,12 +168,12 @@ def _clauses(
     note: NoteForm, start: int, end: int, heading: tuple[int, int] | None
 ) -> Iterator[Cue]:
     """Yield the subject of every finding of a family history: the relative of its clause."""
-    edges = [found.end() for found in CLAUSE_END.finditer(note.text, start, end)]
+    edges = [match.end() for match in CLAUSE_END.finditer(note.text, start, end)]
     for edge in [*edges, end]:
         if PATIENT_FIRST.match(note.text, start):
             return
         named = RELATIVE.finditer(note.text, start, edge)
-        kin = [one for one in named if one["cue"].lower() != "family"]
+        kin = [relative for relative in named if relative["cue"].lower() != "family"]
         for i in note.within(start, edge):
             cue = _kin_of(note, note.entities[i], kin) or heading
             if cue:
@@ -183,10 +183,12 @@ def _clauses(
 
 def _kin_of(note: NoteForm, entity: Entity, kin: Sequence[re.Match[str]]) -> tuple[int, int] | None:
     """Return the relative before a finding, or behind it: "Diabetes - mother"."""
-    at = bisect_right(kin, entity.start, key=lambda one: one.end())
+    at = bisect_right(kin, entity.start, key=lambda relative: relative.end())
     before = kin[max(0, at - 1) : at]
-    after = [one for one in kin[at : at + 2] if one.start() >= entity.end][:1]
-    closed = [one for one in before if note.text.find(")", one.end(), entity.start) >= 0]
+    after = [relative for relative in kin[at : at + 2] if relative.start() >= entity.end][:1]
+    closed = [
+        relative for relative in before if note.text.find(")", relative.end(), entity.start) >= 0
+    ]
     if after and (closed or not before):
         return after[0].span("cue")
     return before[0].span("cue") if before else None
