@@ -147,11 +147,11 @@ class Break:
 def lines_of(note_text: str) -> Iterator[Line]:
     """Yield the lines that are not blank, at any of the line breaks that Unicode knows."""
     last = 0
-    for found in LINE.finditer(note_text):
-        text = found.group().strip(BLANK)
+    for match in LINE.finditer(note_text):
+        text = match.group().strip(BLANK)
         if text:
-            indent = len(found.group()) - len(found.group().lstrip(BLANK))
-            start = found.start() + indent
+            indent = len(match.group()) - len(match.group().lstrip(BLANK))
+            start = match.start() + indent
             between = note_text[last:start]
             yield Line(start, text, max(between.count("\n"), between.count("\r")) > 1, indent)
             last = start + len(text)
@@ -307,8 +307,8 @@ def _stands_alone(text: str) -> bool:
 
 
 def _first_word(text: str) -> str:
-    found = FIRST_WORD.match(text)
-    return found.group().rstrip(",") if found else ""
+    match = FIRST_WORD.match(text)
+    return match.group().rstrip(",") if match else ""
 
 
 def _last_word(text: str) -> str:

@@ -75,16 +75,16 @@ def heading(line: str, *, alone: bool = False) -> str | None:
     it is underlined, so that it needs no colon. Names are lower case with single spaces and without
     punctuation at the end.
     """
-    found = HEADING.match(line[:100])
-    if found is None:
+    match = HEADING.match(line[:100])
+    if match is None:
         return None
-    name, rest = found["name"], line[found.end() :]
+    name, rest = match["name"], line[match.end() :]
     words = WORD.findall(name.lower())
     if not words or len(words) > MAX_WORDS or words[0] in TALKING or TITLES & set(words):
         return None
     if SYSTEMS >= set(words) - JOINING:
         return None
-    if not (alone or _names_section(name, words, found["mark"].strip(), rest)):
+    if not (alone or _names_section(name, words, match["mark"].strip(), rest)):
         return None
     return normalise(name) or None
 

@@ -108,8 +108,8 @@ def _end_before(text: str, end: int) -> int:
 
 
 def _skip_space(note_text: str, start: int, end: int) -> int:
-    found = SPACE.match(note_text, start, end)
-    return found.end() if found else start
+    match = SPACE.match(note_text, start, end)
+    return match.end() if match else start
 
 
 def _ends(text: str, start: int, mark: re.Match[str], after: int) -> bool:
@@ -172,5 +172,5 @@ def _opens(words: list[str]) -> bool:
 
 
 def _word(following: str) -> str:
-    found = NEXT_WORD.match(following)
-    return found.group(1) if found else ""
+    match = NEXT_WORD.match(following)
+    return match.group(1) if match else ""
