@@ -260,15 +260,18 @@ def settle(draft: Draft, labels: LabelSet | None, report: ReadReport) -> Annotat
     report.count("overlapping", _overlapping(entities, labels))
     relations: dict[tuple[int, int, str], Relation] = {}
     for drawn in draft.relations:
-        found = _relation(drawn, draft, position, entities, labels)
-        if isinstance(found, Relation) and (found.head, found.tail, found.label) in relations:
-            found = "duplicate_relation"
-        if isinstance(found, str):
-            report.problem(drawn.where, found)
+        settled = _relation(drawn, draft, position, entities, labels)
+        if (
+            isinstance(settled, Relation)
+            and (settled.head, settled.tail, settled.label) in relations
+        ):
+            settled = "duplicate_relation"
+        if isinstance(settled, str):
+            report.problem(drawn.where, settled)
         else:
-            report.count("relation_renamed", found.label != drawn.label)
-            report.count("relation_turned", found.head != position[drawn.head])
-            relations[found.head, found.tail, found.label] = found
+            report.count("relation_renamed", settled.label != drawn.label)
+            report.count("relation_turned", settled.head != position[drawn.head])
+            relations[settled.head, settled.tail, settled.label] = settled
     return Annotation(tuple(entities), tuple(relations.values()))
 
 
@@ -300,12 +303,12 @@ def _relation(
 
 def _overlapping(entities: Sequence[Entity], labels: LabelSet | None) -> int:
     ends: dict[str, int] = {}
-    found = 0
+    count = 0
     for entity in sorted(entities, key=lambda e: e.span):
         layer = labels.layer_of(entity.label) if labels else "main"
-        found += entity.start < ends.get(layer, 0)
+        count += entity.start < ends.get(layer, 0)
         ends[layer] = max(entity.end, ends.get(layer, 0))
-    return found
+    return count
 
 
 def _comparable(text: str) -> str:

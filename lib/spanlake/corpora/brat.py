@@ -140,7 +140,9 @@ def write_ann(annotation: Annotation) -> str:
     ]
     lines += [f"A{i}\t{attribute}" for i, attribute in enumerate(attributes, start=1)]
     marked = [f"T{i}" for i, entity in enumerate(annotation.entities, start=1) if entity.by_rule]
-    marked += [f"R{i}" for i, found in enumerate(annotation.relations, start=1) if found.by_rule]
+    marked += [
+        f"R{i}" for i, relation in enumerate(annotation.relations, start=1) if relation.by_rule
+    ]
     lines += [f"#{i}\tAnnotatorNotes {key}\tsource: rule" for i, key in enumerate(marked, start=1)]
     return "".join(f"{line}\n" for line in lines)
 
@@ -163,8 +165,8 @@ def write_brat(folder: Path, notes: Iterable[GoldNote]) -> None:
 
 def _read(path: Path, note: Note, labels: LabelSet | None, report: ReadReport) -> GoldNote:
     ann = read_text(path)
-    found = parse_ann(ann, note.note_text, name=path.name, report=report, labels=labels)
-    return GoldNote(note, found)
+    annotation = parse_ann(ann, note.note_text, name=path.name, report=report, labels=labels)
+    return GoldNote(note, annotation)
 
 
 def _parse_line(line: str, note_text: str, where: str, parsed: _Parsed, report: ReadReport) -> None:
@@ -229,14 +231,14 @@ def _entity_line(number: int, entity: Entity) -> str:
 
 def _fragments(entity: Entity) -> list[tuple[int, int]]:
     """Return what of an entity's pieces stands between line breaks, as start and end."""
-    found = []
+    fragments = []
     for piece in entity.pieces or (entity.span,):
         first, last = piece.start - entity.start, piece.end - entity.start
         breaks = [match.span() for match in LINE_BREAK.finditer(entity.text, first, last)]
         starts = [first, *(end for _, end in breaks)]
         ends = [*(start for start, _ in breaks), last]
-        found += [(a, b) for a, b in zip(starts, ends, strict=True) if a < b]
-    return [(entity.start + a, entity.start + b) for a, b in found]
+        fragments += [(a, b) for a, b in zip(starts, ends, strict=True) if a < b]
+    return [(entity.start + a, entity.start + b) for a, b in fragments]
 
 
 def _token(label: str) -> str:

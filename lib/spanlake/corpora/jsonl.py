@@ -161,13 +161,13 @@ def _gold(read: _Line, labels: LabelSet | None, where: str, report: ReadReport) 
             draft.add(str(index), where, entity, report)
     for item in read.relations:
         try:
-            found = _Relation.model_validate(item)
+            relation = _Relation.model_validate(item)
         except ValidationError:
             report.problem(where, "bad_line")
         else:
-            ends = str(found.head), str(found.tail)
-            by_rule = found.source == BY_RULE
-            drawn = DraftRelation(where, *ends, found.label, found.score, by_rule)
+            ends = str(relation.head), str(relation.tail)
+            by_rule = relation.source == BY_RULE
+            drawn = DraftRelation(where, *ends, relation.label, relation.score, by_rule)
             draft.relations.append(drawn)
     return GoldNote(note, settle(draft, labels, report))
 
