@@ -433,18 +433,22 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     validate_options(arguments, labels)
     codec = codec_of(arguments.encoding)
     if arguments.predicted:
-        found = evaluate_folder(arguments.gold, arguments.predicted, labels, codec)
+        evaluation = evaluate_folder(arguments.gold, arguments.predicted, labels, codec)
     else:
-        found = evaluate_extractor(arguments.gold, load_extractor(config.extractor), codec)
-    write_reports(found, arguments)
+        evaluation = evaluate_extractor(arguments.gold, load_extractor(config.extractor), codec)
+    write_reports(evaluation, arguments)
     if arguments.store and config.tables is not None:
         model = None if arguments.predicted else model_fingerprint(config.extractor)
-        _store_scores(arguments.gold, config, config.tables, found, model)
+        _store_scores(arguments.gold, config, config.tables, evaluation, model)
     return 0
 
 
 def _store_scores(
-    gold: Path, config: EvaluateConfig, place: TablesConfig, found: Evaluation, model: str | None
+    gold: Path,
+    config: EvaluateConfig,
+    place: TablesConfig,
+    evaluation: Evaluation,
+    model: str | None,
 ) -> None:
     tables = open_tables(place, "spanlake evaluate")
     from spanlake.spark.evaluate import store_gold, store_scores
@@ -452,8 +456,8 @@ def _store_scores(
 
     corpus = "/".join(gold.resolve().parts[-2:])
     with Run(tables, "evaluate", config, model_fingerprint=model) as run:
-        store_gold(tables, corpus, [note.gold for note in found.notes], found.labels)
-        store_scores(tables, found.scores, run_id=run.run_id, corpus=corpus, model=model)
+        store_gold(tables, corpus, [note.gold for note in evaluation.notes], evaluation.labels)
+        store_scores(tables, evaluation.scores, run_id=run.run_id, corpus=corpus, model=model)
 
 
 def add_compare(verbs: Any) -> None:
@@ -463,11 +467,13 @@ def add_compare(verbs: Any) -> None:
         "  spanlake compare OUT_A OUT_B --gold GOLD_FOLDER --to changes.jsonl",
     )  # fmt: skip
     parser.add_argument(
-        "ours", type=Path,
+        "run_path", metavar="ours", type=Path,
         help="the run whose gains are printed: a file of `evaluate --notes` or `crossvalidate`, or"
         " with --gold a folder of .ann files",
     )  # fmt: skip
-    parser.add_argument("theirs", type=Path, help="the run that it is compared with")
+    parser.add_argument(
+        "baseline_path", metavar="theirs", type=Path, help="the run that it is compared with"
+    )
     parser.add_argument("--gold", type=Path, help="gold notes: then the two are .ann folders")
     parser.add_argument("--encoding", default="utf-8", help=ENCODING_HELP)
     parser.add_argument("--labels", default="kiwi", help="label set of the folders")
@@ -477,23 +483,23 @@ def add_compare(verbs: Any) -> None:
 def run_compare(arguments: argparse.Namespace) -> int:
     from spanlake.scoring.bootstrap import differences, lines, of_notes, read_notes  # numpy
 
-    both = (arguments.ours, arguments.theirs)
+    both = (arguments.run_path, arguments.baseline_path)
     if arguments.to:
         check_file(arguments.to)
     if arguments.gold:
         labels, codec = load_labels(arguments.labels), codec_of(arguments.encoding)
-        ours, theirs = (evaluate_folder(arguments.gold, run, labels, codec) for run in both)
-        for problem in dict.fromkeys([*ours.report.problems, *theirs.report.problems]):
+        run, baseline = (evaluate_folder(arguments.gold, folder, labels, codec) for folder in both)
+        for problem in dict.fromkeys([*run.report.problems, *baseline.report.problems]):
             sys.stderr.write(f"{problem}\n")
-        found = differences(of_notes(ours.by_note), of_notes(theirs.by_note))
+        gains = differences(of_notes(run.by_note), of_notes(baseline.by_note))
     elif arguments.to:
         raise ConfigError("--to needs --gold: which entities changed is not in counts by note")
     else:
-        found = differences(*map(read_notes, both))
+        gains = differences(*map(read_notes, both))
     sys.stdout.write("points gained, 95 % interval over notes, * where 0 is outside\n")
-    sys.stdout.write(lines(found, signed=True) + "\n")
+    sys.stdout.write(lines(gains, signed=True) + "\n")
     if arguments.gold:
-        changed = changes(ours.notes, theirs.notes, ours.labels)
+        changed = changes(run.notes, baseline.notes, run.labels)
         sys.stdout.write("\n" + change_lines(changed))
         if arguments.to is not None:
             write_rows(arguments.to, change_rows(changed))

@@ -37,13 +37,19 @@ def annotate(notes: Sequence[Note], extractor: Extractor, fingerprint: str) -> l
     sentences = [split(note.note_text) for note in notes]
     units = [
         unit
-        for note, own in zip(notes, sentences, strict=True)
-        for unit in units_of(note.note_text, own, extractor.context)
+        for note, note_sentences in zip(notes, sentences, strict=True)
+        for unit in units_of(note.note_text, note_sentences, extractor.context)
     ]
     answers = iter(extract_safely(extractor, units))
     return [
-        merge(note, own, list(islice(answers, len(own))), extractor.labels, fingerprint)
-        for note, own in zip(notes, sentences, strict=True)
+        merge(
+            note,
+            note_sentences,
+            list(islice(answers, len(note_sentences))),
+            extractor.labels,
+            fingerprint,
+        )
+        for note, note_sentences in zip(notes, sentences, strict=True)
     ]
 
 
@@ -66,16 +72,16 @@ def score_relations(note: Note, gold: Annotation, extractor: RelationScorer) -> 
     sentences = split(note.note_text)
     members = [_inside(gold.entities, sentence) for sentence in sentences]
     inputs = [
-        [gold.entities[i].shift(-sentence.span.start) for i in own]
-        for sentence, own in zip(sentences, members, strict=True)
+        [gold.entities[i].shift(-sentence.span.start) for i in entity_indexes]
+        for sentence, entity_indexes in zip(sentences, members, strict=True)
     ]
     linked = extractor.score_relations(
         units_of(note.note_text, sentences, extractor.context), inputs
     )
     relations = [
-        Relation(own[r.head], own[r.tail], r.label, r.score)
-        for own, found in zip(members, linked, strict=True)
-        for r in found
+        Relation(entity_indexes[r.head], entity_indexes[r.tail], r.label, r.score)
+        for entity_indexes, sentence_relations in zip(members, linked, strict=True)
+        for r in sentence_relations
     ]
     return Annotation(gold.entities, tuple(relations))
 
