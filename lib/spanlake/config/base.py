@@ -173,9 +173,9 @@ def explained(kind: type[BaseModel], error: ValidationError) -> list[str]:
     problems = error.errors()
     sections = [p for p in problems if p["type"] == "extra_forbidden" and len(p["loc"]) == 1]
     hint = ["is this the configuration of another job?"] if len(sections) > 1 else []
-    told = [_explain_one(kind, problem) for problem in problems]
-    more = len(told) - MOST_TOLD
-    return [*hint, *told[:MOST_TOLD], *([f"and {more} more"] if more > 0 else [])]
+    phrases = [_explain_one(kind, problem) for problem in problems]
+    more = len(phrases) - MOST_TOLD
+    return [*hint, *phrases[:MOST_TOLD], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _explain_one(kind: type[BaseModel], problem: Any) -> str:

@@ -80,9 +80,9 @@ class Text:
     relations: list[Relation]
     margin: float = math.inf
 
-    def span_of(self, window: Window, found: WordSpan) -> tuple[int, int]:
+    def span_of(self, window: Window, span: WordSpan) -> tuple[int, int]:
         """Return a range of words of the text for one of a window."""
-        return window.first + found.first, window.first + found.end
+        return window.first + span.first, window.first + span.end
 
     def entity(self, span: tuple[int, int], label: str, score: float | None) -> Entity:
         first, last = self.words[span[0]], self.words[span[1] - 1]
@@ -190,16 +190,16 @@ class LlamaExtractor:
         self, texts: Sequence[Text], task: Task, names: Sequence[str], drafts: Drafts
     ) -> None:
         """Add the entities of one layer to the texts."""
-        asked: list[tuple[Text, Window, Decoding]] = []
+        calls: list[tuple[Text, Window, Decoding]] = []
         for text, (drafted, _) in zip(texts, drafts, strict=True):
             for window in text.windows:
                 spans = window.within([s for s in drafted if s.label in names])
-                asked.append((text, window, self._decoding(task, window, window.source.ids, spans)))
-        self._decode(task, [decoding for *_, decoding in asked])
-        for text, window, decoding in asked:
+                calls.append((text, window, self._decoding(task, window, window.source.ids, spans)))
+        self._decode(task, [decoding for *_, decoding in calls])
+        for text, window, decoding in calls:
             text.margin = min(text.margin, decoding.least_margin)
-            for found, score in decoding.scored_spans():
-                text.add(text.span_of(window, found), found.label, score)
+            for marked, score in decoding.scored_spans():
+                text.add(text.span_of(window, marked), marked.label, score)
 
     def _read_attributes(
         self, texts: Sequence[Text], drafts: Drafts, *, known_only: bool = False
@@ -208,7 +208,7 @@ class LlamaExtractor:
 
         With `known_only` no modifier is added either.
         """
-        asked: dict[str, list[tuple[Text, int, Window, Decoding]]] = defaultdict(list)
+        calls_by_label: dict[str, list[tuple[Text, int, Window, Decoding]]] = defaultdict(list)
         for text, (_, drafted) in zip(texts, drafts, strict=True):
             for i, (span, entity) in enumerate(zip(text.spans, text.entities, strict=True)):
                 task = self.prompts.attribute_tasks.get(entity.label)
@@ -220,14 +220,14 @@ class LlamaExtractor:
                 prompt = self.prompts.marked(window.source, inside.first, inside.end, entity.label)
                 spans = window.within(drafted.get(whole, []))
                 decoding = self._decoding(task, window, prompt, spans)
-                asked[entity.label].append((text, i, window, decoding))
-        for label, calls in asked.items():
+                calls_by_label[entity.label].append((text, i, window, decoding))
+        for label, calls in calls_by_label.items():
             self._decode(self.prompts.attribute_tasks[label], [call[-1] for call in calls])
             for text, head, window, decoding in calls:
                 text.margin = min(text.margin, decoding.least_margin)
-                for found, score in decoding.scored_spans():
+                for marked, score in decoding.scored_spans():
                     self._relate(
-                        text, head, text.span_of(window, found), found.label, score, known_only
+                        text, head, text.span_of(window, marked), marked.label, score, known_only
                     )
 
     def _relate(
@@ -267,14 +267,14 @@ class LlamaExtractor:
         drafts: Drafts = []
         least = self.config.draft_threshold
         for text, answer in zip(texts, self.drafter.extract(units), strict=True):
-            sure = [(e.score is None or e.score >= least) for e in answer.entities]
+            is_drafted = [(e.score is None or e.score >= least) for e in answer.entities]
             spans = [WordSpan(*_words_of(text.words, e), e.label) for e in answer.entities]
             attributes: dict[WordSpan, list[WordSpan]] = defaultdict(list)
             for r in answer.relations:
                 tag = attribute_tag(self.labels, answer.entities[r.tail].label, r.label)
-                if sure[r.tail] and (r.score is None or r.score >= least):
+                if is_drafted[r.tail] and (r.score is None or r.score >= least):
                     attributes[spans[r.head]].append(spans[r.tail]._replace(label=tag))
-            kept = [span for span, is_sure in zip(spans, sure, strict=True) if is_sure]
+            kept = [span for span, drafted in zip(spans, is_drafted, strict=True) if drafted]
             drafts.append((kept, attributes))
         return drafts
 
@@ -315,10 +315,10 @@ def _positions(text: Text, given: Sequence[Entity]) -> list[Relation]:
         span = _words_of(text.words, entity)
         if span[0] < span[1]:
             place.setdefault(text.entity(span, entity.label, None).key, i)
-    found = [
+    relations = [
         Relation(
             place[text.entities[r.head].key], place[text.entities[r.tail].key], r.label, r.score
         )
         for r in text.relations
     ]
-    return sorted(found, key=lambda r: (r.head, r.tail))
+    return sorted(relations, key=lambda r: (r.head, r.tail))
