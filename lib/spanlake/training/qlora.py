@@ -28,7 +28,6 @@ from spanlake.models.llama.extractor import LlamaExtractor, Window, windows_of
 from spanlake.models.llama.loading import (
     ADAPTER_FILES,
     load_base,
-    locate,
 )
 from spanlake.models.llama.markup import Answer, Ids, WordSpan
 from spanlake.models.llama.prompts import Prompts, Task, attribute_tag
@@ -39,6 +38,7 @@ from spanlake.models.loading import (
     read_manifest,
     write_manifest,
 )
+from spanlake.models.tagger.decoder import base_of
 from spanlake.models.tokenization import checkpoint_tokenizer
 from spanlake.training import run_dir
 from spanlake.training.examples import Example, examples_of
@@ -102,9 +102,8 @@ def train_llama(
         _save_adapter(model, output_dir)
         metrics |= {"recipe": recipe, "data": dict(data), "answers": dict(counts)}
         metrics["training_text_hashes"] = sorted(text_hashes(notes))
-        located = locate(_reading(config, model=str(base), quantization=quantization), labels)
         details = {
-            "base": {"name": config.model, "files": dict(located.files)},
+            "base": base_of(config.model, base),
             "quantization": quantization,
             "prompt": config.prompt,
             "training": metrics,
@@ -120,8 +119,8 @@ def train_llama(
     return metrics
 
 
-def _reading(config: LlamaTrainConfig, **options: Any) -> LlamaConfig:
-    return run_dir.reading_config(LlamaConfig, config, {"kind": config.kind, **options})
+def _reading(config: LlamaTrainConfig) -> LlamaConfig:
+    return run_dir.reading_config(LlamaConfig, config, {"kind": config.kind})
 
 
 def answers_of(

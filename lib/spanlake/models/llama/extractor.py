@@ -27,6 +27,7 @@ from spanlake.models.llama.prompts import Prompts, Task, attribute_of, attribute
 from spanlake.models.llama.verification import Decoding, Engine, decode
 from spanlake.models.relation_rules import NearestHeadRule
 from spanlake.models.safe_extract import extract_encodable
+from spanlake.models.tagger.features import word_spans
 from spanlake.models.tokenization import checkpoint_tokenizer
 from spanlake.models.windows import plan_windows
 
@@ -151,8 +152,7 @@ class LlamaExtractor:
             ]
         texts = [self._text(unit) for unit in units]
         for text, given in zip(texts, entities, strict=True):
-            for entity in given:
-                span = _words_of(text.words, entity)
+            for entity, span in zip(given, word_spans(text.words, given), strict=True):
                 if span[0] < span[1]:
                     text.add(span, entity.label, entity.score)
         self._read_attributes(texts, self._drafts(units, texts), known_only=True)
@@ -268,7 +268,12 @@ class LlamaExtractor:
         least = self.config.draft_threshold
         for text, answer in zip(texts, self.drafter.extract(units), strict=True):
             is_drafted = [(e.score is None or e.score >= least) for e in answer.entities]
-            spans = [WordSpan(*_words_of(text.words, e), e.label) for e in answer.entities]
+            spans = [
+                WordSpan(*span, entity.label)
+                for span, entity in zip(
+                    word_spans(text.words, answer.entities), answer.entities, strict=True
+                )
+            ]
             attributes: dict[WordSpan, list[WordSpan]] = defaultdict(list)
             for r in answer.relations:
                 tag = attribute_tag(self.labels, answer.entities[r.tail].label, r.label)
@@ -302,17 +307,10 @@ def _drafter(config: LlamaConfig) -> Extractor | None:
     return load_extractor(config.draft)
 
 
-def _words_of(text_words: Sequence[Span], entity: Entity) -> tuple[int, int]:
-    """Return the half-open range of words that an entity touches."""
-    touched = [i for i, word in enumerate(text_words) if word.overlaps(entity.span)]
-    return (touched[0], touched[-1] + 1) if touched else (0, 0)
-
-
 def _positions(text: Text, given: Sequence[Entity]) -> list[Relation]:
     """Return a text's relations as positions among given entities, which may overlap on words."""
     place: dict[Any, int] = {}
-    for i, entity in enumerate(given):
-        span = _words_of(text.words, entity)
+    for i, (entity, span) in enumerate(zip(given, word_spans(text.words, given), strict=True)):
         if span[0] < span[1]:
             place.setdefault(text.entity(span, entity.label, None).key, i)
     relations = [

@@ -38,7 +38,6 @@ from spanlake.models.tokenization import checkpoint_tokenizer
 EXTRACTOR_VERSION = 1  # raise when the code gives other answers for the same weights and options
 ANSWER_OPTIONS = ("kind", "constrained", "max_tokens", "precision")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
 NF4_BYTES, INT8_BYTES = 0.52, 1.01  # of a weight, with its share of the (quantized) scales
 GIB = 2**30
 
