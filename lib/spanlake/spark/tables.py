@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -187,12 +187,16 @@ class Tables:
     def read(self, table: str, version: int | None = None) -> DataFrame:
         """Return the table, at a pinned version if one is given; raises ConfigError if missing."""
         pin = "" if version is None else f" VERSION AS OF {version}"
+        query = f"SELECT * FROM {self.name(table)}{pin}"
         try:
-            return self.spark.sql(f"SELECT * FROM {self.name(table)}{pin}")
+            return self.spark.sql(query)
         except Exception as error:
             if not is_missing(error):
                 raise
-            raise self._missing(table) from None
+            if not self.exists(table):
+                raise self._missing(table) from None
+        # Delta answered from before another thread of this driver made the table.
+        return self.spark.sql(query)
 
     def require(self, table: str) -> None:
         """Raise ConfigError if the table is missing."""
@@ -267,10 +271,12 @@ class Tables:
                 writer.save(name.removeprefix("delta.`").rstrip("`"))  # type: ignore[attr-defined]
 
     def _conform(self, table: str, rows: DataFrame) -> DataFrame:
-        """Select the table's columns in order; columns that `rows` lacks are null."""
-        present = set(rows.columns)  # each look at `columns` asks the JVM
+        """Select the table's columns in order; columns and fields that `rows` lacks are null."""
+        found = {f.name: f.dataType for f in rows.schema.fields}
         columns = [
-            (F.col(f.name) if f.name in present else F.lit(None)).cast(f.dataType).alias(f.name)
+            _converted(F.col(f.name), found[f.name], f.dataType).alias(f.name)
+            if f.name in found
+            else F.lit(None).cast(f.dataType).alias(f.name)
             for f in TABLES[table].schema.fields
         ]
         return rows.select(*columns)
@@ -336,6 +342,25 @@ def _fields_lacking(
             name, kind, found = f"{name}.element", kind.elementType, found.elementType
         if isinstance(kind, T.StructType) and isinstance(found, T.StructType):
             yield from _fields_lacking(kind, found, f"{name}.")
+
+
+def _converted(column: Column, found: T.DataType, wanted: T.DataType) -> Column:
+    """Cast a column, where the fields of a struct that it lacks are null; Spark casts no such."""
+    if isinstance(wanted, T.ArrayType) and isinstance(found, T.ArrayType):
+        of, to = found.elementType, wanted.elementType
+        if isinstance(to, T.StructType) and of != to:
+            column = F.transform(column, lambda element: _converted(element, of, to))
+    elif isinstance(wanted, T.StructType) and isinstance(found, T.StructType):
+        there = {f.name: f.dataType for f in found.fields}
+        if list(there) != wanted.names:
+            fields = [
+                _converted(column[f.name], there[f.name], f.dataType).alias(f.name)
+                if f.name in there
+                else F.lit(None).cast(f.dataType).alias(f.name)
+                for f in wanted.fields
+            ]
+            column = F.when(column.isNotNull(), F.struct(*fields))
+    return column.cast(wanted)
 
 
 def _column(field: object, name: str | None = None) -> str:
