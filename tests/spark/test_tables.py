@@ -31,6 +31,22 @@ def test_a_transaction_is_written_once(tables):
     assert tables.read("gold_relations").count() == 2
 
 
+def test_rows_of_an_older_layout_take_null_for_the_fields_they_lack(tables):
+    """Within structs and arrays of them, too; a struct that is null stays null."""
+    rows = tables.spark.sql(
+        "SELECT binary('k') AS unit_key, 'm' AS model_fingerprint, 'ok' AS outcome, 'p' AS plan_id,"
+        " 0 AS wave, array(named_struct('start', 1, 'label', 'drug')) AS entities,"
+        " if(n = 0, null, named_struct('partition', n)) AS timing FROM VALUES (0), (7) AS t(n)"
+    )
+    tables.append("extractions", rows)
+    for row in tables.read("extractions").collect():
+        assert [e.asDict() for e in row.entities] == [
+            {"label": "drug", "start": 1, "end": None, "score": None}
+        ]
+        assert row.timing is None or (row.timing.partition, row.timing.device) == (7, None)
+    assert tables.read("extractions").where("timing IS NULL").count() == 1
+
+
 @pytest.mark.parametrize("left", [(), (".00000000000000000000.json.1.tmp",)])
 def test_a_table_whose_making_was_killed_is_made(tables, left):
     """Delta takes the folder of its log for a table, and then makes none."""
