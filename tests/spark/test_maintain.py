@@ -63,8 +63,8 @@ def test_an_upgrade_keeps_the_answers_wherever_it_is_killed(old, config, monkeyp
     rows = old.read("extractions").collect()
     assert {bytes(row.unit_key).hex() for row in rows} == keys and len(rows) == len(before) == 5
     # fields that the older layout lacks are null
-    assert {(r.plan_id, r.wave, _told(r.timing)) for r in rows} == {
-        (r.plan_id, r.wave, _told(r.timing)) for r in before
+    assert {(r.plan_id, r.wave, _not_null(r.timing)) for r in rows} == {
+        (r.plan_id, r.wave, _not_null(r.timing)) for r in before
     }
     assert any(r.timing for r in rows)
     assert all(row.undecided is None for row in rows)
@@ -216,6 +216,6 @@ spark.stop()
 """
 
 
-def _told(timing):
+def _not_null(timing):
     """Return the fields of a struct that are not null."""
     return timing and frozenset((k, v) for k, v in timing.asDict().items() if v is not None)

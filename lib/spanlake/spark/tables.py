@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -272,14 +272,7 @@ class Tables:
 
     def _conform(self, table: str, rows: DataFrame) -> DataFrame:
         """Select the table's columns in order; columns and fields that `rows` lacks are null."""
-        found = {f.name: f.dataType for f in rows.schema.fields}
-        columns = [
-            _converted(F.col(f.name), found[f.name], f.dataType).alias(f.name)
-            if f.name in found
-            else F.lit(None).cast(f.dataType).alias(f.name)
-            for f in TABLES[table].schema.fields
-        ]
-        return rows.select(*columns)
+        return rows.select(*_fields(F.col, rows.schema, TABLES[table].schema))
 
     def use(self) -> None:
         """Let the session call the tables and views by their bare names; ConfigError without notes.
@@ -344,21 +337,27 @@ def _fields_lacking(
             yield from _fields_lacking(kind, found, f"{name}.")
 
 
-def _converted(column: Column, found: T.DataType, wanted: T.DataType) -> Column:
-    """Cast a column, where the fields of a struct that it lacks are null; Spark casts no such."""
-    if isinstance(wanted, T.ArrayType) and isinstance(found, T.ArrayType):
-        of, to = found.elementType, wanted.elementType
-        if isinstance(to, T.StructType) and of != to:
-            column = F.transform(column, lambda element: _converted(element, of, to))
-    elif isinstance(wanted, T.StructType) and isinstance(found, T.StructType):
-        there = {f.name: f.dataType for f in found.fields}
-        if list(there) != wanted.names:
-            fields = [
-                _converted(column[f.name], there[f.name], f.dataType).alias(f.name)
-                if f.name in there
-                else F.lit(None).cast(f.dataType).alias(f.name)
-                for f in wanted.fields
-            ]
+def _fields(
+    column: Callable[[str], Column], found: T.StructType, wanted: T.StructType
+) -> list[Column]:
+    """Return the wanted fields by name, in order; those that were not found are null."""
+    kinds = {f.name: f.dataType for f in found.fields}
+    return [
+        _cast(column(f.name), kinds[f.name], f.dataType).alias(f.name)
+        if f.name in kinds
+        else F.lit(None).cast(f.dataType).alias(f.name)
+        for f in wanted.fields
+    ]
+
+
+def _cast(column: Column, found: T.DataType, wanted: T.DataType) -> Column:
+    """Cast a column; structs by the names of their fields, where Spark goes by their order."""
+    if found.simpleString() != wanted.simpleString():
+        if isinstance(found, T.ArrayType) and isinstance(wanted, T.ArrayType):
+            of, to = found.elementType, wanted.elementType
+            column = F.transform(column, lambda element: _cast(element, of, to))
+        elif isinstance(found, T.StructType) and isinstance(wanted, T.StructType):
+            fields = _fields(column.getField, found, wanted)
             column = F.when(column.isNotNull(), F.struct(*fields))
     return column.cast(wanted)
 
